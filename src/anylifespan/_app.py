@@ -1,0 +1,127 @@
+"""What an ASGI application is: checked as early as can be, and made to look like ASGI 3."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+# Any, not the dicts that they are: frameworks annotate their applications with TypedDicts of their
+# own, and a parameter that is narrower than dict[str, Any] would not be accepted for one.
+Scope = Any
+Receive = Any
+Send = Any
+ASGI3App = Callable[[Scope, Receive, Send], Awaitable[None]]
+ASGI2App = Callable[[Scope], Callable[[Receive, Send], Awaitable[None]]]
+ASGIApp = ASGI3App | ASGI2App
+
+
+def as_asgi3(app: ASGIApp) -> tuple[ASGI3App, str]:
+    """An application as a single callable, and the version of ASGI that it was written for.
+
+    :raises TypeError: if it is not an ASGI application
+    """
+    checked: Any = app
+    if not callable(app):
+        raise TypeError(_why_not_callable(app))
+    if _is_double_callable(checked):
+        return _single_callable(checked), "2.0"
+    return checked, "3.0"
+
+
+async def call(app: ASGI3App, scope: Scope, receive: Receive, send: Send) -> None:
+    """Await the application.
+
+    :raises NotAwaitableError: if there is nothing to await
+    """
+    await _awaitable(app, app(scope, receive, send))
+
+
+class NotAwaitableError(TypeError):
+    """Only a call can tell whether a function without ``async`` returns an awaitable."""
+
+
+def _is_double_callable(app: Any) -> bool:
+    # The marks are asgiref's, for callables whose signature does not tell.
+    if getattr(app, "_asgi_single_callable", False):
+        return False
+    if getattr(app, "_asgi_double_callable", False):
+        return True
+    try:
+        signature = inspect.signature(app)
+    except ValueError:  # written in C: all that can be done is to call it
+        return False
+    if _takes(signature, 3) and (not inspect.isclass(app) or hasattr(app, "__await__")):
+        return False
+    if inspect.isclass(app):
+        # Its instances are what is called next: with self, receive and send.
+        method = inspect.getattr_static(app, "__call__", None)
+        double = callable(method) and _takes(inspect.signature(method), 3)
+    else:
+        double = not inspect.iscoroutinefunction(app)
+    if double and _takes(signature, 1):
+        return True
+    raise TypeError(
+        f"{_name(app)} is not an ASGI application: expected a callable that takes (scope, receive, "
+        f"send) and can be awaited, got {signature}{_hint(app, signature)}"
+    )
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
+
+
+def _hint(app: Any, signature: inspect.Signature) -> str:
+    if inspect.isclass(app):
+        return "; if its instances are applications, pass an instance"
+    if _takes(signature, 2):
+        return "; a WSGI application must be wrapped first, for example with a2wsgi"
+    if _takes(signature, 0):
+        return "; if it is a factory, call it and pass what it returns"
+    return ""
+
+
+def _why_not_callable(app: object) -> str:
+    if inspect.iscoroutine(app):
+        app.close()  # the error says it all; a "was never awaited" besides would only distract
+        return (
+            f"app must be an ASGI application, got the coroutine {app.__qualname__}(): pass the "
+            "function itself, without calling it"
+        )
+    hint = ""
+    if isinstance(app, str):
+        hint = ": import it first (the anylifespan command takes such a string)"
+    return f"app must be an ASGI application, a callable, got {type(app).__name__}{hint}"
+
+
+def _single_callable(app: Any) -> ASGI3App:
+    async def asgi3(scope: Scope, receive: Receive, send: Send) -> None:
+        instance = app(scope)
+        if not callable(instance):
+            raise NotAwaitableError(
+                f"{_name(app)}(scope) returned {type(instance).__name__}; expected a callable that "
+                "takes (receive, send), as ASGI 2 has it, or an application that takes (scope, "
+                "receive, send)"
+            )
+        await _awaitable(app, instance(receive, send))
+
+    return asgi3
+
+
+def _awaitable(app: object, returned: object) -> Awaitable[None]:
+    if inspect.isawaitable(returned):
+        return returned
+    raise NotAwaitableError(
+        f"{_name(app)} returned {type(returned).__name__}, which cannot be awaited: an ASGI "
+        "application is an async def, or returns an awaitable; a WSGI application must be wrapped "
+        "first, for example with a2wsgi"
+    )
+
+
+def _name(app: object) -> str:
+    name = getattr(app, "__qualname__", None) or type(app).__qualname__
+    return f"{getattr(app, '__module__', None) or type(app).__module__}.{name}"

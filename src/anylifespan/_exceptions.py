@@ -1,0 +1,47 @@
+"""Questions about exceptions, alone or in groups."""
+
+from __future__ import annotations
+
+import sys
+
+from anyio import get_cancelled_exc_class
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+
+def only_leaf(raised: BaseException | None) -> BaseException | None:
+    """What a task group wrapped, if it wrapped one exception alone."""
+    while isinstance(raised, BaseExceptionGroup) and len(raised.exceptions) == 1:
+        raised = raised.exceptions[0]
+    return raised
+
+
+def contains(raised: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Whether it is one of these kinds, or a group with one of them in it."""
+    if isinstance(raised, BaseExceptionGroup):
+        return any(contains(one, kinds) for one in raised.exceptions)
+    return isinstance(raised, kinds)
+
+
+def is_cancellation(raised: BaseException) -> bool:
+    """Whether it is nothing but the running event loop's cancellation."""
+    if isinstance(raised, BaseExceptionGroup):
+        return all(map(is_cancellation, raised.exceptions))
+    return isinstance(raised, get_cancelled_exc_class())
+
+
+def describe(raised: BaseException | None) -> str:
+    """An exception in one line; for a group, what is in it."""
+    if isinstance(raised, BaseExceptionGroup):
+        return "; ".join(map(describe, raised.exceptions))
+    if raised is None:
+        return "no reason given"
+    text = str(raised)
+    return f"{type(raised).__name__}: {text}" if text else type(raised).__name__
+
+
+def add_note(raised: BaseException, note: str) -> None:
+    """:meth:`BaseException.add_note`, which came with Python 3.11."""
+    # exceptiongroup shows the notes of earlier Pythons in tracebacks.
+    raised.__dict__.setdefault("__notes__", []).append(note)

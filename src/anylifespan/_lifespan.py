@@ -1,0 +1,293 @@
+"""The lifespan itself: one task that awaits the application, inside one cancel scope.
+
+Events reach the application through a memory object stream; that it has come to a decision comes
+back through another, whose end says that the application has ended. What a decision *means* is the
+protocol's business, and what to tell the caller is the manager's.
+
+Time is kept by whoever waits for the lifespan: a limit is the deadline of the cancel scope around
+that wait. So the application can be looked at where it stands before it is cancelled, and one that
+does not heed its cancellation is noticed by the same means.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Context, copy_context
+from logging import Logger
+from traceback import StackSummary
+from typing import Any
+
+from anyio import (
+    CancelScope,
+    ClosedResourceError,
+    EndOfStream,
+    TaskInfo,
+    create_memory_object_stream,
+    current_time,
+    get_cancelled_exc_class,
+    get_current_task,
+    sleep_forever,
+)
+
+from . import _app
+from ._exceptions import contains, only_leaf
+from ._protocol import ENDED, LAST_WORDS, UNDECIDED, Event, Protocol, State
+from ._requests import Variables, variables_set
+from ._where import show, where_waiting
+from .errors import LifespanProtocolError
+
+# Seconds that an application has left to end by itself, once it has said all that it may say.
+LINGER = 5.0
+# Seconds between two looks at an application that has been cancelled and still runs.
+PATROL = 5.0
+
+# What goes through to the caller as it is.
+_EXITS = (KeyboardInterrupt, SystemExit, _app.NotAwaitableError)
+
+
+class Lifespan:
+    """One run of an application's lifespan.
+
+    :ivar protocol: where it is
+    :ivar message: the text that came with the application's last word
+    :ivar raised: what the application raised, other than its cancellation
+    :ivar where: where the application was waiting when time ran out
+    :ivar variables: the context variables that it set in its startup
+    :ivar started_at, decided_at, stopping_at, ended_at: when, in seconds by the event loop's clock,
+        it began, its startup was decided, it was asked to shut down, and it ended
+    """
+
+    def __init__(
+        self,
+        app: _app.ASGI3App,
+        scope: dict[str, Any],
+        *,
+        shield: bool,
+        on_crash: Callable[[], None],
+        logger: Logger,
+    ) -> None:
+        self.protocol = Protocol()
+        self.message = ""
+        self.raised: BaseException | None = None
+        self.where = StackSummary()
+        self.variables: Variables = ()
+        self.started_at = current_time()
+        self.decided_at: float | None = None
+        self.stopping_at: float | None = None
+        self.ended_at: float | None = None
+        self._app = app
+        self._scope = scope
+        self._on_crash = on_crash
+        self._logger = logger
+        self._task: TaskInfo | None = None
+        self._context: Context = copy_context()
+        self._cancel_scope = CancelScope(shield=shield)
+        self._last_word_at = math.inf
+        self._cancelled_at = math.inf
+        # Two events, and two decisions, at most: nothing that is sent ever waits.
+        self._event_sender, self._events = create_memory_object_stream[dict[str, str]](2)
+        self._decision_sender, self._decisions = create_memory_object_stream[State](2)
+        self._event_sender.send_nowait({"type": "lifespan.startup"})
+
+    @property
+    def state(self) -> State:
+        return self.protocol.state
+
+    # The application's side
+
+    async def run(self) -> None:
+        """The lifespan's task."""
+        if self.state in ENDED:  # cancelled before it could begin
+            return
+        self._task = get_current_task()
+        raised: BaseException | None = None
+        try:
+            with self._cancel_scope:
+                await _app.call(self._app, self._scope, self._receive, self._send)
+        except GeneratorExit:
+            # The event loop was closed under it: nobody is left to be told.
+            self._close_streams()
+            raise
+        except BaseException as exc:  # noqa: BLE001 - whoever waits for it gets to know
+            raised = exc
+        self._end(raised)
+        if isinstance(raised, get_cancelled_exc_class()):
+            # Not by this scope: the event loop is closing, or somebody cancelled the bare task.
+            raise raised
+
+    async def _receive(self) -> dict[str, str]:
+        try:
+            event = await self._events.receive()
+        except EndOfStream:
+            # It has said its last word and waits for another event (``while True:`` loops do):
+            # there is none, so this is its end.
+            self._cancel(Event.CANCEL)
+            await sleep_forever()
+            raise AssertionError("it was cancelled") from None  # pragma: no cover
+        except ClosedResourceError:
+            raise LifespanProtocolError(
+                "receive() was called after the application had ended, by a task that it started "
+                "and left behind: end such tasks before the application returns"
+            ) from None
+        if event["type"] == "lifespan.startup":
+            self.protocol.receive_startup()
+        return event
+
+    async def _send(self, message: Any) -> None:
+        # Without a checkpoint: what the application does before it next waits comes before anything
+        # that its message sets off, on every backend.
+        try:
+            event = self.protocol.send(message)
+        except LifespanProtocolError:
+            if self.state is State.MISTAKEN:
+                self._take_last_word("")
+            raise
+        if event is Event.STARTUP_COMPLETE:
+            self.variables = variables_set(self._context, copy_context())
+            self._decide()
+        elif event is not None:
+            self._take_last_word(message.get("message", ""))
+
+    def _take_last_word(self, message: str) -> None:
+        if self._last_word_at < math.inf:  # a second message of another protocol
+            return
+        self._last_word_at = current_time()
+        self.message = message
+        self._event_sender.close()
+        self._decide()
+        if self.state is State.BREAKING:
+            # Nobody may be waiting for the end of it now, so this limit is the scope's own.
+            self._cancel_scope.deadline = self._last_word_at + LINGER
+            self._on_crash()
+
+    def _decide(self) -> None:
+        if self.decided_at is None:
+            self.decided_at = current_time()
+        self._decision_sender.send_nowait(self.state)
+
+    def _end(self, raised: BaseException | None) -> None:
+        was_serving = self.state is State.SERVING
+        self.raised = only_leaf(raised)
+        if contains(self.raised, _EXITS):
+            self.protocol.end(Event.EXIT)
+        else:
+            self.protocol.end(Event.RETURN if raised is None else Event.RAISE)
+        self.ended_at = current_time()
+        if self.decided_at is None:
+            self.decided_at = self.ended_at
+        self._close_streams()
+        if self.state is State.RETURNED:
+            self._logger.info("The application's lifespan returned while serving; going on.")
+        elif was_serving:
+            self._on_crash()
+        if self.state is State.CRASHED:
+            self._logger.error(
+                "The application's lifespan crashed while serving.", exc_info=self.raised
+            )
+        elif self.state in (State.STOPPED, State.START_CANCELLED) and raised is not None:
+            self._logger.warning(
+                "The application raised while it was being cancelled.", exc_info=self.raised
+            )
+
+    def _close_streams(self) -> None:
+        for stream in (
+            self._event_sender,
+            self._events,
+            self._decision_sender,
+            self._decisions,
+        ):
+            stream.close()
+
+    # The server's side
+
+    def skip(self) -> None:
+        """Take it for the lifespan of an application that has none, without calling it."""
+        self._end(None)
+
+    async def wait_started(self, timeout: float) -> None:
+        """Wait until the startup is decided, or the application has ended.
+
+        :param timeout: seconds; when they are over, the application is cancelled
+        """
+        with CancelScope(deadline=self.started_at + timeout):
+            await self._wait()
+        if self.state in UNDECIDED:
+            self._run_out_of_time()
+
+    def cancel_startup(self) -> None:
+        """Cancel the application in its startup: nobody waits for it any longer."""
+        self._cancel(Event.CANCEL)
+
+    def shut_down(self) -> None:
+        """Send ``lifespan.shutdown``, where that is still of use."""
+        if self.protocol.shutdown():
+            self.stopping_at = current_time()
+            if self.state is State.STOPPING:
+                self._event_sender.send_nowait({"type": "lifespan.shutdown"})
+
+    async def wait_ended(self, deadline: float, *, give_up: bool) -> BaseException | None:
+        """Wait until the application has ended, whatever happens to the caller meanwhile.
+
+        :param deadline: when the application is cancelled, by the event loop's clock
+        :param give_up: leave an application to itself that does not heed its cancellation
+        :return: a cancellation that reached the caller in spite of the shield, as asyncio's own
+            ``Task.cancel()`` does; for the caller to raise in the end
+        """
+        interruption: BaseException | None = None
+        looks = 0
+        while self.state not in ENDED:
+            cancelled = self.protocol.cancelled
+            if cancelled:
+                look_at = self._cancelled_at + PATROL * (looks + 1)
+            else:
+                look_at = min(deadline, self._last_word_at + LINGER)
+            try:
+                with CancelScope(deadline=look_at, shield=True) as limit:
+                    await self._wait()
+            except get_cancelled_exc_class() as exc:
+                interruption = exc
+                continue
+            if not limit.cancelled_caught or self.protocol.cancelled is not cancelled:
+                continue
+            if not cancelled:
+                self._run_out_of_time()
+                continue
+            looks += 1
+            self._warn(
+                "The application still runs %g seconds after it was cancelled: it ignores the "
+                "cancellation, or waits for a thread that cannot be cancelled.",
+                PATROL * looks,
+            )
+            if give_up:
+                break
+        return interruption
+
+    async def _wait(self) -> None:
+        with suppress(EndOfStream, ClosedResourceError):
+            await self._decisions.receive()
+
+    def _run_out_of_time(self) -> None:
+        self.where = where_waiting(self._task)
+        if self.state in LAST_WORDS:
+            self._warn(
+                "The application still runs %g seconds after %s; cancelling it.",
+                current_time() - self._last_word_at,
+                self.state.value,
+            )
+        self._cancel(Event.TIMEOUT)
+
+    def _warn(self, text: str, *args: object) -> None:
+        where = show(where_waiting(self._task))
+        self._logger.warning(f"{text} It is waiting at:\n%s", *args, where)
+
+    def _cancel(self, why: Event) -> None:
+        if self.protocol.cancelled or self.state in ENDED:
+            return
+        self.protocol.cancel(why)
+        self._cancelled_at = current_time()
+        if self._task is None:
+            self._end(None)
+        else:
+            self._cancel_scope.cancel()

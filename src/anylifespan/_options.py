@@ -1,0 +1,49 @@
+"""The manager's options: checked when they are given."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, get_args
+
+Mode = Literal["auto", "on", "off"]
+
+
+def check_mode(mode: Any) -> Mode:
+    """One of the modes.
+
+    :raises ValueError: if it is none
+    """
+    if mode not in get_args(Mode):
+        raise ValueError(f'mode must be "auto", "on" or "off", got {mode!r}')
+    checked: Mode = mode
+    return checked
+
+
+def check_state(state: Any) -> dict[str, Any]:
+    """The given dict itself, or a new one for None.
+
+    :raises TypeError: if it is not a dict
+    """
+    if state is None:
+        return {}
+    if not isinstance(state, dict):
+        raise TypeError(f"state must be a dict or None, got {type(state).__name__}: {state!r}")
+    return state
+
+
+def check_seconds(name: str, value: Any) -> float:
+    """A timeout in seconds, infinity for None.
+
+    :raises TypeError: if it is not a number
+    :raises ValueError: if it is negative or not a number (NaN)
+    """
+    if value is None:
+        return math.inf
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(
+            f"{name} must be a number of seconds, or None for no limit, got "
+            f"{type(value).__name__}: {value!r}"
+        )
+    if not value >= 0:
+        raise ValueError(f"{name} must be zero or more seconds, or None for no limit, got {value}")
+    return float(value)

@@ -1,0 +1,56 @@
+"""The application as requests see it: with the state and the context variables of its lifespan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from contextvars import Context, ContextVar
+from typing import Any
+
+from ._app import ASGI3App, Receive, Scope, Send
+
+Variables = Sequence[tuple[ContextVar[Any], Any]]
+_UNSET = object()
+
+
+def variables_set(before: Context, after: Context) -> Variables:
+    """The context variables that were set between two moments, with their values."""
+    return [
+        (variable, value)
+        for variable, value in after.items()
+        if before.get(variable, _UNSET) is not value
+    ]
+
+
+def request_app(app: ASGI3App, state: dict[str, Any], variables: Variables) -> ASGI3App:
+    """The application as a server calls it for each request.
+
+    Every ``http`` and ``websocket`` scope gets a shallow copy of the state, as the lifespan
+    specification asks ("Lifespan State"), and runs with the variables set. They are set in the
+    context of the calling task, and taken back in the end, rather than in a context of the
+    request's own: that would take a coroutine which steps through the application.
+    """
+
+    async def app_with_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            scope["state"] = state.copy()
+            if variables:
+                await _run_with(variables, app, scope, receive, send)
+                return
+        await app(scope, receive, send)
+
+    return app_with_lifespan
+
+
+async def _run_with(
+    variables: Variables, app: ASGI3App, scope: Scope, receive: Receive, send: Send
+) -> None:
+    tokens = [(variable, variable.set(value)) for variable, value in variables]
+    try:
+        await app(scope, receive, send)
+    finally:
+        # A request that is closed unfinished, by the garbage collector say, is closed in another
+        # context, where the tokens are not valid; its own context is gone then.
+        with suppress(ValueError):
+            for variable, token in reversed(tokens):
+                variable.reset(token)

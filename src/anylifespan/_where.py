@@ -1,0 +1,86 @@
+"""Where an application is waiting, as a stack of its own frames.
+
+A traceback tells this once an exception has left the application; an application that does not let
+go has to be looked at from outside. So it is always looked at from outside: the chain of what
+awaits what, from the task down.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from collections.abc import Iterable, Iterator
+from traceback import FrameSummary, StackSummary
+from types import FrameType
+from typing import Any
+
+from anyio import TaskInfo, get_running_tasks
+
+# The machinery between an application's frames and under its last one.
+_NOT_THE_APP = {"anylifespan", "anyio", "asyncio", "contextlib", "trio", "uvloop"}
+
+
+def where_waiting(task: TaskInfo | None) -> StackSummary:
+    """The application's frames in a suspended task, outermost first.
+
+    Behind them come those of the tasks that it started in task groups, since an application that
+    waits for its children is stuck where they are.
+
+    :param task: None for one that has not begun
+    """
+    stack = StackSummary()
+    if task is None:
+        return stack
+    stack.extend(_summaries(task.coro))
+    children = {tuple(_summaries(child.coro)) for child in _descendants(task)}
+    for summaries in sorted(children, key=repr):
+        stack.extend(summaries)
+    return stack
+
+
+def show(where: StackSummary) -> str:
+    """The stack as an indented text, as Python prints one."""
+    return "".join(where.format()).rstrip() if where else "  (no frame of its own to be seen)"
+
+
+def is_apps_own(frame: FrameType) -> bool:
+    """Whether a frame is the application's, and not of the machinery that runs it."""
+    return frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_THE_APP
+
+
+def _summaries(awaitable: object) -> Iterator[FrameSummary]:
+    for frame in filter(is_apps_own, _frames(awaitable)):
+        yield FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
+def _frames(awaitable: Any) -> Iterator[FrameType]:
+    while awaitable is not None:
+        if inspect.iscoroutine(awaitable):
+            frame, awaitable = awaitable.cr_frame, awaitable.cr_await
+        elif inspect.isasyncgen(awaitable):
+            frame, awaitable = awaitable.ag_frame, awaitable.ag_await
+        elif inspect.isgenerator(awaitable):
+            frame, awaitable = awaitable.gi_frame, awaitable.gi_yieldfrom
+        else:
+            frame, awaitable = None, _behind(awaitable)
+        if frame is not None:
+            yield frame
+
+
+def _behind(awaitable: object) -> object:
+    # What drives an asynchronous generator (``asend()``, as @asynccontextmanager calls it) or a
+    # coroutine (``__await__()``) has no attribute that says what; the garbage collector knows.
+    for referent in gc.get_referents(awaitable):
+        if inspect.iscoroutine(referent) or inspect.isasyncgen(referent):
+            return referent
+    return None
+
+
+def _descendants(task: TaskInfo) -> Iterable[TaskInfo]:
+    running = get_running_tasks()
+    family = {task.id}
+    found: list[TaskInfo] = []
+    while kin := [one for one in running if one.parent_id in family and one.id not in family]:
+        family.update(one.id for one in kin)
+        found += kin
+    return found

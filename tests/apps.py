@@ -1,0 +1,81 @@
+"""Applications, written as one would read them out: ``app(startup_complete, raises(boom))``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+
+from anylifespan import _app
+
+Step = Callable[[Any, Any], Awaitable[object]]
+
+
+def app(*steps: Step) -> _app.ASGI3App:
+    """An application that takes its steps one after the other, and then returns."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "lifespan"
+        for step in steps:
+            await step(receive, send)
+
+    return application
+
+
+async def receives(receive: Any, send: Any) -> None:
+    await receive()
+
+
+def sends(kind: Any, message: Any = None) -> Step:
+    async def step(receive: Any, send: Any) -> None:
+        await send({"type": kind} | ({} if message is None else {"message": message}))
+
+    return step
+
+
+def raises(error: BaseException) -> Step:
+    async def step(receive: Any, send: Any) -> None:
+        raise error
+
+    return step
+
+
+async def hangs(receive: Any, send: Any) -> None:
+    await anyio.sleep_forever()
+
+
+def sleeps(seconds: float) -> Step:
+    async def step(receive: Any, send: Any) -> None:
+        await anyio.sleep(seconds)
+
+    return step
+
+
+def in_child_task(*steps: Step) -> Step:
+    """The steps, in a task of a task group that the application waits for."""
+
+    async def child(receive: Any, send: Any) -> None:
+        for one in steps:
+            await one(receive, send)
+
+    async def step(receive: Any, send: Any) -> None:
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(child, receive, send)
+
+    return step
+
+
+def deaf(until: anyio.Event) -> Step:
+    """Hangs, and does not heed its cancellation before the event is set."""
+
+    async def step(receive: Any, send: Any) -> None:
+        with anyio.CancelScope(shield=True):
+            await until.wait()
+
+    return step
+
+
+started = sends("lifespan.startup.complete")
+stopped = sends("lifespan.shutdown.complete")
+well_behaved = app(receives, started, receives, stopped)
