@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import selectors
 from typing import Any
 
@@ -42,16 +43,50 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 if uvloop is not None:
 
-    class FastUvloop(uvloop.Loop):
-        """uvloop, whose timers cannot be mocked, with a clock that runs a hundred times as fast."""
+    class VirtualClockUvloop(uvloop.Loop):
+        """uvloop, with the same clock.
 
-        FACTOR = 100
+        libuv keeps its timers to itself, so they are kept here, and the next one is due when no
+        callback has been scheduled for two turns of the loop.
+        """
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.now = 0.0
+            self._timers: list[asyncio.TimerHandle] = []
+            self._activity = self._seen = 0
+            self._pumping = False
 
         def time(self) -> float:
-            return super().time() * self.FACTOR
+            return self.now
+
+        def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
+            self._activity += 1
+            return super().call_soon(callback, *args, context=context)
 
         def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:
-            return super().call_later(delay / self.FACTOR, callback, *args, context=context)
+            return self.call_at(self.now + delay, callback, *args, context=context)
 
         def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
-            return self.call_later(when - self.time(), callback, *args, context=context)
+            timer = asyncio.TimerHandle(when, callback, args, self, context)
+            heapq.heappush(self._timers, timer)
+            if not self._pumping:
+                self._pumping = True
+                super().call_later(0.0002, self._pump)
+            return timer
+
+        def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+            """Called by TimerHandle.cancel()."""
+
+        def _pump(self) -> None:
+            if self._activity == self._seen:
+                while self._timers and self._timers[0].cancelled():
+                    heapq.heappop(self._timers)
+                if self._timers:
+                    timer = heapq.heappop(self._timers)
+                    self.now = max(self.now, timer.when())
+                    timer._run()
+            self._seen = self._activity
+            self._pumping = bool(self._timers)
+            if self._pumping:
+                super().call_later(0.0002, self._pump)

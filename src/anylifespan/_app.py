@@ -55,8 +55,9 @@ def _is_double_callable(app: Any) -> bool:
         return False
     if inspect.isclass(app):
         # Its instances are what is called next: with self, receive and send.
-        method = inspect.getattr_static(app, "__call__", None)
-        double = callable(method) and _takes(inspect.signature(method), 3)
+        methods = (vars(base).get("__call__") for base in app.__mro__)
+        method = next(filter(callable, methods), None)
+        double = method is not None and _takes(inspect.signature(method), 3)
     else:
         double = not inspect.iscoroutinefunction(app)
     if double and _takes(signature, 1):

@@ -39,6 +39,15 @@ def current_loop(what: str) -> object:
         ) from exc
 
 
+def in_event_loop() -> bool:
+    """Whether this is run by an event loop at all."""
+    try:
+        on_trio()
+    except RuntimeError:
+        return False
+    return True
+
+
 def on_trio() -> bool:
     """Whether the running event loop is trio's.
 

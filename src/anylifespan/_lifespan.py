@@ -31,9 +31,9 @@ from anyio import (
     sleep_forever,
 )
 
-from . import _app
+from . import _app, _hosting
 from ._exceptions import contains, only_leaf
-from ._protocol import ENDED, LAST_WORDS, UNDECIDED, Event, Protocol, State
+from ._protocol import ENDED, LAST_WORDS, STARTUP, Event, Protocol, State
 from ._requests import Variables, variables_set
 from ._where import show, where_waiting
 from .errors import LifespanProtocolError
@@ -106,12 +106,12 @@ class Lifespan:
         try:
             with self._cancel_scope:
                 await _app.call(self._app, self._scope, self._receive, self._send)
-        except GeneratorExit:
-            # The event loop was closed under it: nobody is left to be told.
-            self._close_streams()
-            raise
         except BaseException as exc:  # noqa: BLE001 - whoever waits for it gets to know
             raised = exc
+        if not _hosting.in_event_loop():
+            # It was closed, and this coroutine with it: nobody is left who could be told.
+            self._close_streams()
+            return
         self._end(raised)
         if isinstance(raised, get_cancelled_exc_class()):
             # Not by this scope: the event loop is closing, or somebody cancelled the bare task.
@@ -207,14 +207,16 @@ class Lifespan:
         self._end(None)
 
     async def wait_started(self, timeout: float) -> None:
-        """Wait until the startup is decided, or the application has ended.
+        """Wait until the application serves, or has ended, or is being cancelled.
 
         :param timeout: seconds; when they are over, the application is cancelled
         """
-        with CancelScope(deadline=self.started_at + timeout):
-            await self._wait()
-        if self.state in UNDECIDED:
-            self._run_out_of_time()
+        deadline = self.started_at + timeout
+        while self.state in STARTUP and not self.protocol.cancelled:
+            with CancelScope(deadline=min(deadline, self._last_word_at + LINGER)) as limit:
+                await self._wait()
+            if limit.cancelled_caught and self.state in STARTUP:
+                self._run_out_of_time()
 
     def cancel_startup(self) -> None:
         """Cancel the application in its startup: nobody waits for it any longer."""
@@ -269,6 +271,8 @@ class Lifespan:
             await self._decisions.receive()
 
     def _run_out_of_time(self) -> None:
+        self._cancel(Event.TIMEOUT)
+        # It will not notice before it is next run, so it still stands where it stood.
         self.where = where_waiting(self._task)
         if self.state in LAST_WORDS:
             self._warn(
@@ -276,7 +280,6 @@ class Lifespan:
                 current_time() - self._last_word_at,
                 self.state.value,
             )
-        self._cancel(Event.TIMEOUT)
 
     def _warn(self, text: str, *args: object) -> None:
         where = show(where_waiting(self._task))

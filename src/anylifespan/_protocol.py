@@ -157,7 +157,8 @@ MESSAGES = {
 }
 FOREIGN_PREFIXES = ("http.", "websocket.")
 
-UNDECIDED = {State.CALLED, State.STARTING}
+# It may still turn out how the startup ends.
+STARTUP = {State.CALLED, State.STARTING, State.MISTAKEN, State.DECLINED}
 # The application has said all that it may say, and should now end by itself.
 LAST_WORDS = {
     State.MISTAKEN,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from traceback import FrameSummary, StackSummary
 from types import FrameType
 from typing import Any
@@ -32,9 +32,10 @@ def where_waiting(task: TaskInfo | None) -> StackSummary:
     if task is None:
         return stack
     stack.extend(_summaries(task.coro))
-    children = {tuple(_summaries(child.coro)) for child in _descendants(task)}
-    for summaries in sorted(children, key=repr):
-        stack.extend(summaries)
+    # By their text: many a task may wait at one place, and the order of tasks says nothing.
+    children = {repr(frames): frames for frames in map(_summaries, _coroutines_below(task))}
+    for _, frames in sorted(children.items()):
+        stack.extend(frames)
     return stack
 
 
@@ -48,9 +49,12 @@ def is_apps_own(frame: FrameType) -> bool:
     return frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_THE_APP
 
 
-def _summaries(awaitable: object) -> Iterator[FrameSummary]:
-    for frame in filter(is_apps_own, _frames(awaitable)):
-        yield FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+def _summaries(awaitable: object) -> list[FrameSummary]:
+    return [
+        FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        for frame in _frames(awaitable)
+        if is_apps_own(frame)
+    ]
 
 
 def _frames(awaitable: Any) -> Iterator[FrameType]:
@@ -76,11 +80,11 @@ def _behind(awaitable: object) -> object:
     return None
 
 
-def _descendants(task: TaskInfo) -> Iterable[TaskInfo]:
+def _coroutines_below(task: TaskInfo) -> list[object]:
     running = get_running_tasks()
     family = {task.id}
-    found: list[TaskInfo] = []
+    coroutines: list[object] = []
     while kin := [one for one in running if one.parent_id in family and one.id not in family]:
         family.update(one.id for one in kin)
-        found += kin
-    return found
+        coroutines += [one.coro for one in kin]
+    return coroutines

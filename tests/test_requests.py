@@ -1,0 +1,182 @@
+"""The application as requests see it: ``manager.app``."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from apps import well_behaved
+from fastapi import FastAPI, Request
+
+from anylifespan import LifespanManager
+
+GREETING = contextvars.ContextVar[str]("GREETING", default="unset")
+OTHER = contextvars.ContextVar[str]("OTHER", default="unset")
+KEPT = contextvars.ContextVar[str]("KEPT", default="unset")
+
+
+class Recorder:
+    """Sets its state and context variables in its startup, and records what its requests see."""
+
+    def __init__(self, *, variables: bool = True) -> None:
+        self.variables = variables
+        self.seen: list[tuple[str, str]] = []
+        self.scopes: list[dict[str, Any]] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan" and "state" in scope:
+            scope["state"]["shared"] = []
+            if self.variables:
+                GREETING.set("from the lifespan")
+            await well_behaved(scope, receive, send)
+            return
+        self.scopes.append(scope)
+        self.seen.append((GREETING.get(), OTHER.get()))
+        GREETING.set("from a request")
+        await anyio.lowlevel.checkpoint()
+        if "state" in scope:
+            scope["state"]["own"] = len(self.scopes)
+            scope["state"]["shared"].append(len(self.scopes))
+
+
+async def request(manager: LifespanManager, kind: str = "http") -> dict[str, Any]:
+    scope: dict[str, Any] = {"type": kind}
+    await manager.app(scope, None, None)
+    return scope
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_each_request_gets_a_shallow_copy_of_the_state(drive: Any, kind: str) -> None:
+    async def body() -> None:
+        first, second = await request(manager, kind), await request(manager, kind)
+        assert first["state"] == {"shared": [1, 2], "own": 1}
+        assert second["state"] == {"shared": [1, 2], "own": 2}
+        assert first["state"]["shared"] is second["state"]["shared"] is manager.state["shared"]
+        assert manager.state == {"shared": [1, 2]}
+
+    manager = LifespanManager(Recorder())
+    await drive(manager, body)
+
+
+@pytest.mark.parametrize("kind", ["lifespan", "of.another.protocol"])
+async def test_other_scopes_are_passed_through_untouched(kind: str) -> None:
+    recorder = Recorder()
+    async with LifespanManager(recorder) as manager:
+        scope = await request(manager, kind)
+    assert scope == {"type": kind}
+    assert recorder.scopes == [scope]
+    assert recorder.seen == [("unset", "unset")]
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_requests_see_the_context_variables_of_the_startup(drive: Any, kind: str) -> None:
+    async def body() -> None:
+        await request(manager, kind)
+        assert GREETING.get() == "unset"  # not in the server's own context
+        GREETING.set("from the server")
+        OTHER.set("from the server")
+        await request(manager, kind)
+        assert GREETING.get() == "from the server"
+
+    recorder = Recorder()
+    manager = LifespanManager(recorder)
+    await drive(manager, body)
+    assert recorder.seen == [
+        ("from the lifespan", "unset"),
+        ("from the lifespan", "from the server"),
+    ]
+
+
+async def test_variables_that_the_app_did_not_set_are_the_servers(drive: Any) -> None:
+    async def body() -> None:
+        KEPT.set("by the server, later")
+        await request(manager)
+        assert KEPT.get() == "by the server, later"
+
+    KEPT.set("before the startup")
+    recorder = Recorder(variables=False)
+    manager = LifespanManager(recorder)
+    await drive(manager, body)
+    assert recorder.seen == [("unset", "unset")]
+
+
+async def test_requests_side_by_side() -> None:
+    recorder = Recorder()
+    async with LifespanManager(recorder) as manager, anyio.create_task_group() as task_group:
+        for _ in range(5):
+            task_group.start_soon(request, manager)
+    assert recorder.seen == [("from the lifespan", "unset")] * 5
+
+
+async def test_a_request_that_fails_takes_its_variables_back() -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            raise ValueError(GREETING.get())
+        GREETING.set("from the lifespan")
+        await well_behaved(scope, receive, send)
+
+    async with LifespanManager(application) as manager:
+        with pytest.raises(ValueError, match="from the lifespan"):
+            await request(manager)
+        assert GREETING.get() == "unset"
+
+
+async def test_a_request_that_is_closed_in_another_context() -> None:
+    async with LifespanManager(Recorder()) as manager:
+        coroutine = manager.app({"type": "http"}, None, None)
+        contextvars.copy_context().run(coroutine.send, None)
+        contextvars.copy_context().run(coroutine.close)
+    assert GREETING.get() == "unset"
+
+
+async def test_variables_set_in_a_task_of_the_application() -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        async def start() -> None:
+            GREETING.set("from a child")
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+
+        if scope["type"] == "http":
+            assert GREETING.get() == "from a child"
+            return
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(start)
+        await receive()
+
+    async with LifespanManager(application) as manager:
+        await request(manager)
+
+
+async def test_without_a_lifespan_requests_get_the_given_state() -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        assert scope["state"] == {"given": True}
+
+    async with LifespanManager(application, state={"given": True}) as manager:
+        await request(manager)
+
+
+async def test_fastapi_with_a_real_client() -> None:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, str]]:
+        GREETING.set("hello")
+        yield {"whom": "world"}
+
+    fastapi = FastAPI(lifespan=lifespan)
+
+    @fastapi.get("/")
+    async def read(request: Request) -> str:
+        return f"{GREETING.get()} {request.state.whom}"
+
+    async with (
+        LifespanManager(fastapi, mode="on") as manager,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(manager.app), base_url="http://test"
+        ) as client,
+    ):
+        assert (await client.get("/")).json() == "hello world"

@@ -1,0 +1,539 @@
+"""What each thing a caller can do means: the lettered rows of the table in docs/semantics.md."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio import current_time
+from apps import app, deaf, hangs, raises, receives, sends, sleeps, started, stopped, well_behaved
+from conftest import BACKENDS
+
+from anylifespan import (
+    LifespanCrashed,
+    LifespanManager,
+    Phase,
+    ShutdownFailed,
+    StartupFailed,
+)
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
+
+
+class Resource:
+    """An application that records how it is treated."""
+
+    def __init__(self, *, startup: float = 0, shutdown: float = 0) -> None:
+        self.startup, self.shutdown = startup, shutdown
+        self.did: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.did.append("begun")
+        try:
+            await receive()
+            await anyio.sleep(self.startup)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            self.did.append("shutting down")
+            await anyio.sleep(self.shutdown)
+            await send({"type": "lifespan.shutdown.complete"})
+            self.did.append("shut down")
+        except anyio.get_cancelled_exc_class():
+            self.did.append("cancelled")
+            raise
+
+
+async def cancelled_after(seconds: float, drive: Any, manager: LifespanManager) -> None:
+    """Drive it, cancelled by an anyio scope, and see that the cancellation goes on."""
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as task_group:
+
+            async def cancel() -> None:
+                await anyio.sleep(seconds)
+                scope.cancel()
+
+            task_group.start_soon(cancel)
+            await drive(manager, anyio.sleep_forever)
+            raise AssertionError("not cancelled")
+    assert scope.cancelled_caught
+
+
+async def test_a_cancelled_during_startup(drive: Any, mode: Any, passed: Any, log: Any) -> None:
+    resource = Resource(startup=10)
+    manager = LifespanManager(resource, mode=mode)
+    since = current_time()
+    await cancelled_after(2, drive, manager)
+    assert passed(since, 2)
+    assert resource.did == ["begun", "cancelled"]
+    assert manager.phase is Phase.STOPPED
+    assert manager.supported is None
+    await manager.shutdown()
+    assert not log.records
+
+
+async def test_a_cancelled_already(drive: Any) -> None:
+    resource = Resource()
+    manager = LifespanManager(resource)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await drive(manager)
+    assert scope.cancelled_caught
+    assert resource.did == ["begun", "cancelled"]
+    assert manager.phase is Phase.STOPPED
+
+
+async def test_a_the_app_raises_as_it_is_cancelled(drive: Any, log: Any) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError("in cleanup")
+
+    await cancelled_after(1, drive, LifespanManager(application))
+    assert [record.levelname for record in log.records] == ["WARNING"]
+    assert "ValueError: in cleanup" in log.text
+
+
+async def test_a_cancelled_while_the_app_lingers_after_its_failure(drive: Any, passed: Any) -> None:
+    application = app(receives, sends("lifespan.startup.failed", "no luck"), hangs)
+    since = current_time()
+    await cancelled_after(2, drive, LifespanManager(application))
+    assert passed(since, 2)
+
+
+async def test_b_cancelled_while_serving(drive: Any, mode: Any, passed: Any) -> None:
+    resource = Resource(shutdown=20)
+    manager = LifespanManager(resource, mode=mode)
+    since = current_time()
+    await cancelled_after(2, drive, manager)
+    assert passed(since, 22)
+    assert resource.did == ["begun", "shutting down", "shut down"]
+    assert manager.phase is Phase.STOPPED
+
+
+async def test_b_and_the_shutdown_hangs(structured_drive: Any, passed: Any, log: Any) -> None:
+    manager = LifespanManager(app(receives, started, receives, hangs), shutdown_timeout=3)
+    since = current_time()
+    await cancelled_after(2, structured_drive, manager)
+    assert passed(since, 5)
+    assert manager.phase is Phase.FAILED
+    assert [record.levelname for record in log.records] == ["ERROR"]
+    assert "ShutdownTimeout" in log.text
+
+
+async def test_b_cancelled_during_shutdown(passed: Any) -> None:
+    resource = Resource(shutdown=10)
+    manager = LifespanManager(resource)
+    since = current_time()
+    with anyio.CancelScope(deadline=since + 2) as scope:
+        await manager.startup()
+        await manager.shutdown()
+        await anyio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert passed(since, 10)
+    assert resource.did == ["begun", "shutting down", "shut down"]
+
+
+async def test_c_raises_in_the_body(structured_drive: Any, mode: Any, log: Any) -> None:
+    async def body() -> None:
+        raise error
+
+    error = KeyError("mine")
+    resource = Resource()
+    with pytest.raises(KeyError) as info:
+        await structured_drive(LifespanManager(resource, mode=mode), body)
+    assert info.value is error
+    assert resource.did == ["begun", "shutting down", "shut down"]
+    assert not log.records
+
+
+async def test_c_and_the_shutdown_fails_besides(log: Any) -> None:
+    application = app(receives, started, receives, sends("lifespan.shutdown.failed", "no luck"))
+    error = KeyError("mine")
+    with pytest.raises(KeyError) as info:
+        async with LifespanManager(application):
+            raise error
+    assert info.value is error
+    assert error.__notes__ == [
+        "Besides, ShutdownFailed: the application failed to shut down: no luck"
+    ]
+    assert [record.levelname for record in log.records] == ["ERROR"]
+    assert "Traceback" in log.text or "ShutdownFailed" in log.text
+
+
+async def test_c_raises_on_being_cancelled_by_a_crash(log: Any) -> None:
+    error = KeyError("mine")
+    with pytest.raises(KeyError) as info:
+        async with LifespanManager(app(receives, started, sleeps(1), raises(ValueError("boom")))):
+            try:
+                await anyio.sleep_forever()
+            finally:
+                raise error
+    assert info.value is error
+    assert "crashed while serving: ValueError: boom" in error.__notes__[0]
+    assert "ValueError: boom" in log.text
+
+
+async def test_c_raises_a_group_with_its_cancellation_by_a_crash() -> None:
+    with pytest.raises(LifespanCrashed):
+        async with LifespanManager(app(receives, started, sleeps(1), raises(ValueError("boom")))):
+            async with anyio.create_task_group() as task_group:
+                task_group.start_soon(anyio.sleep_forever)
+                await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("outcome", ["stopped", "failed"])
+async def test_d_leaves_in_another_task(backend: str, outcome: str) -> None:
+    last = stopped if outcome == "stopped" else sends("lifespan.shutdown.failed", "no luck")
+    manager = LifespanManager(app(receives, started, receives, last))
+
+    async def enter() -> None:
+        await manager.__aenter__()
+
+    async def leave() -> None:
+        await manager.__aexit__(None, None, None)
+
+    if backend == "trio":
+        # Its nursery is left open in the task that entered, which trio does not forgive that one.
+        async def enter_and_stay() -> None:
+            await enter()
+            entered.set()
+            await anyio.sleep_forever()
+
+        entered = anyio.Event()
+        with pytest.raises((ExceptionGroup, RuntimeError)):
+            async with anyio.create_task_group() as task_group:
+                task_group.start_soon(enter_and_stay)
+                await entered.wait()
+                with pytest.raises(RuntimeError, match=r"use startup\(\) and shutdown\(\)"):
+                    await leave()
+                task_group.cancel_scope.cancel()
+    else:
+        await asyncio.create_task(enter())
+        if outcome == "failed":
+            with pytest.raises(ShutdownFailed, match="no luck"):
+                await asyncio.create_task(leave())
+        else:
+            await asyncio.create_task(leave())
+    assert manager.phase is (Phase.STOPPED if outcome == "stopped" else Phase.FAILED)
+
+
+def test_d_with_a_crash_in_between(asyncio_backend: str) -> None:
+    # On trio no task ends with a nursery open.
+    run_on_asyncio(asyncio_backend, left_in_another_task_after_a_crash)
+
+
+async def left_in_another_task_after_a_crash() -> None:
+    manager = LifespanManager(app(receives, started, sleeps(1), raises(ValueError("boom"))))
+    await asyncio.create_task(manager.__aenter__())
+    ticks = 0
+
+    def tick() -> None:
+        nonlocal ticks
+        ticks += 1
+
+    loop = asyncio.get_running_loop()
+    loop.call_later(3, tick)
+    before = loop.time()
+    await anyio.sleep(5)
+    assert ticks == 1
+    assert loop.time() - before < 30
+    with pytest.raises(LifespanCrashed, match="boom"):
+        await asyncio.create_task(manager.__aexit__(None, None, None))
+
+
+async def in_a_generator(manager: LifespanManager) -> AsyncIterator[LifespanManager]:
+    async with manager:
+        yield manager
+
+
+async def test_a_generator_may_be_left_in_another_task() -> None:
+    # As fixtures are: set up in one task, and torn down in another.
+    manager = LifespanManager(well_behaved)
+    generator = in_a_generator(manager)
+
+    async def step() -> None:
+        async for _ in generator:
+            return
+
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(step)
+    assert manager.phase is Phase.SERVING
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(step)
+    assert manager.phase is Phase.STOPPED
+
+
+async def test_a_crash_does_not_cancel_who_drives_a_generator() -> None:
+    manager = LifespanManager(app(receives, started, sleeps(1), raises(ValueError("boom"))))
+    generator = in_a_generator(manager)
+    async for _ in generator:
+        await anyio.sleep(5)
+        break
+    with pytest.raises(LifespanCrashed, match="boom"):
+        await generator.__anext__()
+
+
+async def test_a_crash_cancels_the_body_of_a_context_manager() -> None:
+    manager = LifespanManager(app(receives, started, sleeps(1), raises(ValueError("boom"))))
+
+    @asynccontextmanager
+    async def wrapped() -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(manager)
+            yield
+
+    with pytest.raises(LifespanCrashed, match="boom"):
+        async with wrapped():
+            await anyio.sleep_forever()
+
+
+async def test_e_mode_off(drive: Any, log: Any) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("called")
+
+    async def body() -> None:
+        assert manager.phase is Phase.SERVING
+        assert manager.supported is False
+
+    state = {"as": "given"}
+    manager = LifespanManager(application, mode="off", state=state)
+    await drive(manager, body)
+    assert manager.phase is Phase.STOPPED
+    assert state == {"as": "given"}
+    assert (manager.startup_seconds, manager.shutdown_seconds) == (0, 0)
+    assert not log.records
+
+
+# The members of the manager
+
+
+async def test_startup_and_shutdown_in_different_tasks() -> None:
+    manager = LifespanManager(well_behaved)
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(manager.startup)
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(manager.shutdown)
+        task_group.start_soon(manager.shutdown)
+    await manager.shutdown()
+    assert manager.phase is Phase.STOPPED
+
+
+async def test_startup_fails_out_of_start(mode: Any) -> None:
+    manager = LifespanManager(app(receives, sends("lifespan.startup.failed", "no luck")), mode=mode)
+    async with anyio.create_task_group() as task_group:
+        with pytest.raises(StartupFailed, match="no luck"):
+            await task_group.start(manager.serve)
+
+
+async def test_serve_is_started_with_the_manager() -> None:
+    manager = LifespanManager(well_behaved)
+    async with anyio.create_task_group() as task_group:
+        assert await task_group.start(manager.serve) is manager
+        manager.request_shutdown()
+        manager.request_shutdown()
+    assert manager.phase is Phase.STOPPED
+
+
+async def test_serve_after_the_app_returned_waits_for_the_request(passed: Any) -> None:
+    manager = LifespanManager(app(receives, started))
+    since = current_time()
+    async with anyio.create_task_group() as task_group:
+        await task_group.start(manager.serve)
+        await anyio.sleep(3)
+        manager.request_shutdown()
+    assert passed(since, 3)
+
+
+async def test_wait_crashed_returns_the_crash() -> None:
+    async def supervise() -> None:
+        crashes.append(await manager.wait_crashed())
+
+    error = ValueError("boom")
+    crashes: list[LifespanCrashed] = []
+    manager = LifespanManager(app(receives, started, sleeps(1), raises(error)))
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(supervise)  # before the startup
+        await anyio.wait_all_tasks_blocked()
+        await manager.startup()
+        task_group.start_soon(supervise)  # and after it
+    assert [crash.__cause__ for crash in crashes] == [error, error]
+    assert "boom" in str((await manager.wait_crashed()))
+    with pytest.raises(LifespanCrashed):
+        await manager.shutdown()
+
+
+async def test_wait_crashed_raises_an_exit() -> None:
+    manager = LifespanManager(app(receives, started, sleeps(1), raises(SystemExit(3))))
+    await manager.startup()
+    with pytest.raises(SystemExit):
+        await manager.wait_crashed()
+    with pytest.raises(SystemExit):
+        await manager.shutdown()
+
+
+@pytest.mark.parametrize("mode", ["auto", "off"])
+async def test_wait_crashed_never_returns_without_a_crash(mode: Any) -> None:
+    manager = LifespanManager(well_behaved, mode=mode)
+    with anyio.move_on_after(100) as scope:
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(manager.wait_crashed)
+            await manager.startup()
+            await manager.shutdown()
+    assert scope.cancelled_caught
+
+
+async def test_the_app_is_told_to_stop_only_once() -> None:
+    resource = Resource(shutdown=2)
+    async with LifespanManager(resource) as manager:
+        await manager.shutdown()
+        await manager.shutdown()
+    assert resource.did == ["begun", "shutting down", "shut down"]
+
+
+async def test_a_failed_shutdown_is_told_once() -> None:
+    application = app(receives, started, receives, sends("lifespan.shutdown.failed", "no luck"))
+    async with LifespanManager(application) as manager:
+        with pytest.raises(ShutdownFailed):
+            await manager.shutdown()
+
+
+async def test_no_timeouts_is_no_limit(drive: Any, passed: Any) -> None:
+    resource = Resource(startup=1000, shutdown=1000)
+    manager = LifespanManager(resource, startup_timeout=None, shutdown_timeout=None)
+    since = current_time()
+    await drive(manager)
+    assert passed(since, 2000)
+
+
+async def test_a_timeout_of_zero(drive: Any) -> None:
+    manager = LifespanManager(app(receives, hangs), startup_timeout=0)
+    with pytest.raises(TimeoutError):
+        await drive(manager)
+
+
+# What asyncio can do besides
+
+
+def run_on_asyncio(backend: str, main: Any) -> None:
+    name, options = BACKENDS[backend]()
+    anyio.run(main, backend=name, backend_options=options)
+
+
+def test_a_native_cancellation_during_startup(asyncio_backend: str) -> None:
+    async def main() -> None:
+        resource = Resource(startup=10)
+        task = asyncio.create_task(LifespanManager(resource).startup())
+        await asyncio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert resource.did == ["begun", "cancelled"]
+
+    run_on_asyncio(asyncio_backend, main)
+
+
+def test_b_native_cancellations_while_serving_and_in_shutdown(
+    asyncio_backend: str, structured_drive: Any
+) -> None:
+    async def main() -> None:
+        resource = Resource(shutdown=10)
+        manager = LifespanManager(resource)
+        task = asyncio.create_task(structured_drive(manager, anyio.sleep_forever))
+        for _ in range(3):
+            await asyncio.sleep(1)
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert resource.did == ["begun", "shutting down", "shut down"]
+
+    run_on_asyncio(asyncio_backend, main)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_b_a_native_cancellation_in_the_shutdown_alone(
+    asyncio_backend: str, fails: bool, log: Any
+) -> None:
+    async def main() -> None:
+        last = sends("lifespan.shutdown.failed", "no luck") if fails else stopped
+        manager = LifespanManager(app(receives, started, receives, sleeps(10), last))
+
+        async def drive() -> None:
+            async with manager:
+                pass
+
+        task = asyncio.create_task(drive())
+        await asyncio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert manager.phase is (Phase.FAILED if fails else Phase.STOPPED)
+
+    run_on_asyncio(asyncio_backend, main)
+    assert ("no luck" in log.text) is fails
+
+
+def test_the_bare_task_is_cancelled(asyncio_backend: str) -> None:
+    async def main() -> None:
+        manager = LifespanManager(well_behaved)
+        await manager.startup()
+        (task,) = [one for one in asyncio.all_tasks() if one.get_name() == "anylifespan"]
+        task.cancel()
+        crash = await manager.wait_crashed()
+        assert isinstance(crash.__cause__, asyncio.CancelledError)
+        assert task.cancelled()
+
+    run_on_asyncio(asyncio_backend, main)
+
+
+def test_the_bare_task_is_cancelled_before_its_first_step(asyncio_backend: str) -> None:
+    async def main() -> None:
+        async def startup() -> None:
+            await manager.startup()
+
+        manager = LifespanManager(well_behaved, startup_timeout=3)
+        starting = asyncio.create_task(startup())
+        await asyncio.sleep(0)
+        for task in asyncio.all_tasks():
+            if task.get_name() == "anylifespan":
+                task.cancel()
+        with pytest.raises(TimeoutError):
+            await starting
+
+    run_on_asyncio(asyncio_backend, main)
+
+
+def test_the_event_loop_ends_without_a_shutdown(backend: str) -> None:
+    async def main() -> None:
+        await LifespanManager(resource).startup()
+
+    resource = Resource()
+    name, options = BACKENDS[backend]()
+    anyio.run(main, backend=name, backend_options=options)
+    assert resource.did == ["begun", "cancelled"]
+
+
+def test_the_event_loop_is_closed_under_it() -> None:
+    closed = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await well_behaved(scope, receive, send)
+        except GeneratorExit:
+            closed.append(True)
+            raise
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(LifespanManager(application).startup())
+    (task,) = asyncio.all_tasks(loop)
+    loop.close()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    task.get_coro().close()  # as the garbage collector does
+    assert closed == [True]
