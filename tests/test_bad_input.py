@@ -287,9 +287,8 @@ async def test_a_task_that_outlived_the_application(backend: str) -> None:
         await app(receives, started, receives, stopped)(scope, receive, send)
         task_group.start_soon(orphan)
 
-    async with anyio.create_task_group() as task_group:
-        async with LifespanManager(application):
-            pass
+    async with anyio.create_task_group() as task_group, LifespanManager(application):
+        pass
 
 
 # The order of the calls

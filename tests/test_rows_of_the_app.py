@@ -26,7 +26,6 @@ from apps import (
     stopped,
     well_behaved,
 )
-
 from conftest import BACKENDS, drive_async_with
 
 from anylifespan import (

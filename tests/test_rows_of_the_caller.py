@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import current_time
-from apps import app, deaf, hangs, raises, receives, sends, sleeps, started, stopped, well_behaved
+from apps import app, hangs, raises, receives, sends, sleeps, started, stopped, well_behaved
 from conftest import BACKENDS
 
 from anylifespan import (
@@ -365,7 +364,7 @@ async def test_wait_crashed_returns_the_crash() -> None:
         await manager.startup()
         task_group.start_soon(supervise)  # and after it
     assert [crash.__cause__ for crash in crashes] == [error, error]
-    assert "boom" in str((await manager.wait_crashed()))
+    assert "boom" in str(await manager.wait_crashed())
     with pytest.raises(LifespanCrashed):
         await manager.shutdown()
 

@@ -1,0 +1,72 @@
+"""How to work on anylifespan: ``nox -s tests``, ``lint``, ``typing``, ``coverage``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["lint", "typing", "coverage"]
+# Use whatever Pythons there are, in CI too.
+nox.options.error_on_missing_interpreters = False
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+
+if shutil.which("pyenv"):
+    # Its python3.X commands only work for the versions that are switched on.
+    installed = subprocess.run(
+        ["pyenv", "versions", "--bare"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    switched_on = [one for one in installed if one.rpartition(".")[0] in PYTHONS]
+    os.environ["PYENV_VERSION"] = ":".join([*switched_on, "system"])
+
+
+def install(session: nox.Session, group: str) -> None:
+    session.install(
+        "-e", ".[cli,trio,uvloop]", *nox.project.dependency_groups(PROJECT, group), silent=True
+    )
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The tests, on each Python found."""
+    install(session, "tests")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """The tests, on the oldest versions that pyproject.toml allows."""
+    install(session, "tests")
+    session.install("anyio==4.8", "trio==0.26.1", "click==8.1", "rich==13.7", silent=True)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and common mistakes."""
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"), silent=True)
+    session.run("ruff", "format", "--check")
+    session.run("ruff", "check")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Types: the library's own, and those that its users see."""
+    install(session, "typing")
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """All lines and branches of the library are to be run by the tests."""
+    install(session, "tests")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")

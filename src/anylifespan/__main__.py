@@ -1,0 +1,24 @@
+"""``python -m anylifespan``, and the command of the same name."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command; say what to install where that cannot be done."""
+    try:
+        from .cli import command
+    except ModuleNotFoundError as exc:
+        missing = (exc.name or "").partition(".")[0]
+        if missing not in ("click", "rich"):
+            raise
+        sys.exit(
+            f"The anylifespan command needs {missing}, which is not installed: "
+            "pip install 'anylifespan[cli]'"
+        )
+    command(prog_name="anylifespan")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""The command ``anylifespan``: its options, in the conventions of uvicorn's."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from .. import __version__
+from ._load import load_app
+from ._target import BACKENDS, Target
+
+Command = Callable[..., None]
+
+
+class _Seconds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value).lower() == "none":
+            return None
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number of seconds, nor none for no limit", param, ctx)
+
+
+def _lifespan_options(function: Command) -> Command:
+    options = [
+        click.argument("app", metavar="APP"),
+        click.option("--factory", is_flag=True, help="Call APP: it returns the application."),
+        click.option(
+            "--app-dir",
+            default=".",
+            metavar="DIRECTORY",
+            show_default=True,
+            help="Look for APP here first.",
+        ),
+        click.option(
+            "--mode",
+            type=click.Choice(["auto", "on", "off"]),
+            default="auto",
+            show_default=True,
+            help="What to make of an application without a lifespan.",
+        ),
+        click.option(
+            "--startup-timeout",
+            type=_Seconds(),
+            default=30.0,
+            show_default=True,
+            help="Seconds the startup may take; none for no limit.",
+        ),
+        click.option(
+            "--shutdown-timeout",
+            type=_Seconds(),
+            default=30.0,
+            show_default=True,
+            help="Seconds the shutdown may take; none for no limit.",
+        ),
+        click.option(
+            "--log-level",
+            type=click.Choice(["critical", "error", "warning", "info", "debug"]),
+            default="info",
+            show_default=True,
+            help="The least serious messages to show.",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def command() -> None:
+    """Drive the lifespan of an ASGI application.
+
+    APP is given as MODULE:ATTRIBUTE, for example main:app.
+    """
+
+
+@command.command()
+@_lifespan_options
+@click.option(
+    "--backend",
+    "backends",
+    type=click.Choice(list(BACKENDS)),
+    multiple=True,
+    help="Where to run it; may be repeated.  [default: asyncio, and trio if installed]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
+def check(app: str, backends: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Start APP and shut it down again, once on each backend, and tell how it went.
+
+    The exit status is 0 if all is well, 1 if a lifespan failed, 2 if there was none to be tried.
+    """
+    from ._check import check_all
+
+    console = _console(options.pop("log_level"))
+    if not backends:
+        backends = ("asyncio", "trio") if find_spec("trio") else ("asyncio",)
+    target = _target(app, backends, options)
+    sys.exit(check_all(target, backends, as_json=as_json, messages=console))
+
+
+@command.command()
+@_lifespan_options
+@click.option(
+    "--backend",
+    type=click.Choice(list(BACKENDS)),
+    default="asyncio",
+    show_default=True,
+    help="Where to run it.",
+)
+def run(app: str, backend: str, **options: Any) -> None:
+    """Start APP, wait for SIGINT or SIGTERM, and shut it down.
+
+    A second signal ends it at once. The exit status is 1 if the lifespan fails or crashes.
+    """
+    from ._run import run_until_signal
+
+    console = _console(options.pop("log_level"))
+    target = _target(app, (backend,), options)
+    sys.exit(run_until_signal(target, backend, messages=console))
+
+
+class _ConsoleHandler(logging.Handler):
+    """The log, on the console that also has the spinner, so that neither tears the other."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.console.print(Text(self.format(record)), soft_wrap=True)
+
+
+def _console(log_level: str) -> Console:
+    """Where messages and the log go."""
+    console = Console(stderr=True)
+    logging.basicConfig(
+        level=log_level.upper(),
+        handlers=[_ConsoleHandler(console)],
+        format="%(levelname)s: %(message)s",
+    )
+    return console
+
+
+def _target(app: str, backends: tuple[str, ...], options: dict[str, Any]) -> Target:
+    for backend in backends:
+        if find_spec(backend) is None:
+            raise click.UsageError(
+                f"The backend {backend} is not installed: pip install 'anylifespan[{backend}]'"
+            )
+    factory, app_dir = options.pop("factory"), options.pop("app_dir")
+    target = Target(app, lambda: load_app(app, factory=factory, app_dir=app_dir), options)
+    target.new_manager()  # so that whatever is wrong with it is told before anything is run
+    return target

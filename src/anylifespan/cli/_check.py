@@ -1,0 +1,127 @@
+"""``anylifespan check``: one whole lifespan on each backend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from traceback import StackSummary
+
+import anyio
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from .. import LifespanCrashed, LifespanUnsupported
+from ._report import Failure, Phase, Result, outcome_of, print_failure, print_table
+from ._target import Target, run_on
+from ._watchdog import Watchdog
+
+# Seconds that an event loop has to end, once nothing is left to do in it.
+_END = 5.0
+
+
+def check_all(
+    target: Target, backends: tuple[str, ...], *, as_json: bool, messages: Console
+) -> int:
+    """Check the application on each backend and print how it went.
+
+    :return: the exit status
+    """
+    return _Check(target, backends, as_json=as_json, messages=messages).run()
+
+
+class _Check:
+    def __init__(
+        self, target: Target, backends: tuple[str, ...], *, as_json: bool, messages: Console
+    ) -> None:
+        self.target = target
+        self.backends = backends
+        self.as_json = as_json
+        self.messages = messages
+        self.required = target.options["mode"] == "on"
+        self.results: list[Result] = []
+        self.progress: Progress | None = None
+        self.watchdog = Watchdog(self.give_up)
+
+    def run(self) -> int:
+        for backend in self.backends:
+            self.results.append(Result(backend))
+            run_on(backend, self.check)
+            self.watchdog.expect_by(None)
+        return self.report()
+
+    async def check(self) -> None:
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(self.watchdog.beat)
+            await self.one_lifespan(self.results[-1])
+            task_group.cancel_scope.cancel()
+        # An application that was given up on may hold up the end of the event loop.
+        self.watchdog.expect_by(_END)
+
+    async def one_lifespan(self, result: Result) -> None:
+        # With mode "on" what raises in its startup is told apart from what has no lifespan.
+        mode = "off" if self.target.options["mode"] == "off" else "on"
+        manager = self.target.new_manager(mode=mode)
+        options = self.target.options
+        phase = result.startup
+        try:
+            with self.watched(phase, "startup", options["startup_timeout"]):
+                await manager.startup()
+            phase = result.shutdown
+            result.state = sorted(map(str, manager.state))
+            with self.watched(phase, "shutdown", options["shutdown_timeout"]):
+                await manager.shutdown()
+        except LifespanUnsupported as exc:
+            phase.outcome = "unsupported"
+            if self.required:
+                result.failure = Failure.of(exc)
+        except LifespanCrashed as exc:
+            phase.outcome = "crashed"
+            result.failure = Failure.of(exc)
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is reported
+            phase.outcome = outcome_of(exc)
+            result.failure = Failure.of(exc)
+        result.supported = manager.supported
+        result.startup.seconds = manager.startup_seconds
+        result.shutdown.seconds = manager.shutdown_seconds
+
+    @contextmanager
+    def watched(self, phase: Phase, name: str, timeout: float | None) -> Iterator[None]:
+        self.watchdog.expect_by(timeout)
+        limit = "no limit" if timeout is None else f"limit {timeout:g} s"
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        disable = self.as_json or not self.messages.is_terminal
+        with Progress(
+            *columns, console=self.messages, transient=True, disable=disable
+        ) as self.progress:
+            self.progress.add_task(f"{self.results[-1].backend}: {name} ({limit})")
+            yield
+        phase.outcome = "complete"
+
+    def give_up(self, where: StackSummary) -> None:
+        """For the watchdog: the event loop will not come back."""
+        if self.progress is not None:
+            self.progress.stop()
+        result = self.results[-1]
+        if result.failure is None:
+            phase = result.startup if result.startup.outcome == "not run" else result.shutdown
+            phase.outcome = "blocked"
+            result.failure = Failure.blocked(where)
+        self.report()
+
+    def report(self) -> int:
+        ok = all(result.failure is None for result in self.results)
+        if self.as_json:
+            results = [result.to_json() for result in self.results]
+            report = {"app": self.target.name, "ok": ok, "results": results}
+            click.echo(json.dumps(report, indent=2))
+        else:
+            console = Console()
+            print_table(console, self.results)
+            for result in self.results:
+                print_failure(console, result)
+            untried = self.backends[len(self.results) :]
+            if untried:
+                console.print(f"\nNot tried: {', '.join(untried)}")
+        return 0 if ok else 1

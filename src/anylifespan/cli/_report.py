@@ -1,0 +1,132 @@
+"""What came of a lifespan, for people and for machines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from traceback import StackSummary
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .. import LifespanError, LifespanUnsupported, ShutdownTimeout, StartupTimeout
+from ._frames import own_frames, own_traceback
+
+
+@dataclass
+class Phase:
+    """How one phase went.
+
+    :ivar outcome: ``"complete"``, ``"failed"``, ``"timed out"``, ``"blocked"``, ``"crashed"``,
+        ``"unsupported"``, or ``"not run"``
+    """
+
+    outcome: str = "not run"
+    seconds: float | None = None
+
+
+@dataclass
+class Failure:
+    """Why a lifespan failed, in words."""
+
+    error: str
+    message: str
+    traceback: str | None = None
+    where: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, raised: BaseException) -> Failure:
+        cause = raised.__cause__ if isinstance(raised, LifespanError) else raised
+        message = str(raised)
+        if cause is raised:
+            message = f"the application raised {type(raised).__name__}: {message}"
+        if cause is not None and "Traceback (most recent call last)" in message:
+            # Frameworks send their whole traceback for a message; it is shown cut below.
+            message = f"{message.partition(':')[0]}: {type(cause).__name__}: {cause}"
+        where = StackSummary()
+        if isinstance(raised, (StartupTimeout, ShutdownTimeout)):
+            where = raised.where
+        return cls(
+            type(raised).__name__,
+            message.partition(" It was waiting at:")[0],
+            own_traceback(cause) if cause is not None else None,
+            _places(where),
+        )
+
+    @classmethod
+    def blocked(cls, where: StackSummary) -> Failure:
+        return cls(
+            "EventLoopBlocked",
+            "the application blocks the event loop, so that it could not be cancelled; it should "
+            "await, or run what takes long in a thread.",
+            where=_places(where),
+        )
+
+
+@dataclass
+class Result:
+    """How a lifespan went on one backend."""
+
+    backend: str
+    startup: Phase = field(default_factory=Phase)
+    shutdown: Phase = field(default_factory=Phase)
+    supported: bool | None = None
+    state: list[str] = field(default_factory=list)
+    failure: Failure | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _places(where: StackSummary) -> list[dict[str, Any]]:
+    return [
+        {"file": frame.filename, "line": frame.lineno, "function": frame.name}
+        for frame in own_frames(where)
+    ]
+
+
+_STYLES = {"complete": "green", "unsupported": "yellow", "not run": "dim"}
+
+
+def print_table(console: Console, results: list[Result]) -> None:
+    """A row for each backend."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("backend", "startup", "shutdown", "state"):
+        table.add_column(heading, overflow="fold")
+    for result in results:
+        state = ", ".join(result.state) or ("-" if result.startup.outcome == "complete" else "")
+        table.add_row(result.backend, _cell(result.startup), _cell(result.shutdown), state)
+    console.print(table)
+
+
+def print_failure(console: Console, result: Result) -> None:
+    """Why it failed there, and where."""
+    failure = result.failure
+    if failure is None:
+        return
+    console.print()
+    console.print(Text(f"{result.backend}: {failure.error}", style="bold red"))
+    console.print(Text(failure.message), soft_wrap=True)
+    if failure.where:
+        console.print("It was waiting at:" if failure.error != "EventLoopBlocked" else "It is at:")
+        where = StackSummary.from_list(
+            [(one["file"], one["line"], one["function"], None) for one in failure.where]
+        )
+        console.print(Text("".join(where.format()).rstrip()), soft_wrap=True)
+    if failure.traceback:
+        console.print(Text(failure.traceback), soft_wrap=True)
+
+
+def outcome_of(raised: BaseException) -> str:
+    """In a word, what an error means for its phase."""
+    if isinstance(raised, LifespanUnsupported):
+        return "unsupported"
+    if isinstance(raised, TimeoutError):
+        return "timed out"
+    return "failed"
+
+
+def _cell(phase: Phase) -> Text:
+    seconds = "" if phase.seconds is None else f" {phase.seconds:.3f} s"
+    return Text(phase.outcome + seconds, style=_STYLES.get(phase.outcome, "red"))

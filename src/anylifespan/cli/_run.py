@@ -1,0 +1,91 @@
+"""``anylifespan run``: up until a signal comes."""
+
+from __future__ import annotations
+
+import logging
+from traceback import StackSummary
+
+import anyio
+from rich.console import Console
+
+from ._report import Failure, Result, print_failure
+from ._signals import Signals
+from ._target import Target, run_on
+from ._watchdog import Watchdog
+
+_logger = logging.getLogger("anylifespan")
+# Seconds that an event loop has to end, or to notice a signal.
+_END = 5.0
+
+
+def run_until_signal(target: Target, backend: str, *, messages: Console) -> int:
+    """Start the application, and shut it down at the first signal.
+
+    :return: the exit status
+    """
+    return _Run(target, backend, messages).run()
+
+
+class _Run:
+    def __init__(self, target: Target, backend: str, messages: Console) -> None:
+        self.target = target
+        self.backend = backend
+        self.messages = messages
+        self.failure: Failure | None = None
+        self.watchdog = Watchdog(self.give_up)
+        # An event loop that is blocked has as long to notice a signal.
+        self.signals = Signals(lambda: self.watchdog.expect_by(_END))
+
+    def run(self) -> int:
+        with self.signals:
+            status = run_on(self.backend, self.watched)
+        self.watchdog.expect_by(None)
+        self.report()
+        return status
+
+    async def watched(self) -> int:
+        status = 1
+        until_signal = anyio.CancelScope()
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(self.watchdog.beat)
+            task_group.start_soon(self.signals.call_at_first, until_signal.cancel)
+            try:
+                status = await self.one_lifespan(until_signal)
+            except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is reported
+                self.failure = Failure.of(exc)
+            task_group.cancel_scope.cancel()
+        # An application that was given up on may hold up the end of the event loop.
+        self.watchdog.expect_by(_END)
+        return status
+
+    async def one_lifespan(self, until_signal: anyio.CancelScope) -> int:
+        manager = self.target.new_manager()
+        started = False
+        with until_signal:
+            _logger.info("Waiting for application startup.")
+            self.watchdog.expect_by(self.target.options["startup_timeout"])
+            await manager.startup()
+            self.watchdog.expect_by(None)
+            started = True
+            _logger.info("Application startup complete. (Press CTRL+C to quit)")
+            await manager.wait_crashed()
+        signal = self.signals.received
+        if signal is not None:
+            _logger.info("Received %s.", signal.name)
+            if not started:
+                _logger.info("Application startup cancelled.")
+                return 128 + signal
+            _logger.info("Waiting for application shutdown.")
+        self.watchdog.expect_by(self.target.options["shutdown_timeout"])
+        await manager.shutdown()
+        _logger.info("Application shutdown complete.")
+        return 0
+
+    def give_up(self, where: StackSummary) -> None:
+        """For the watchdog: the event loop will not come back."""
+        if self.failure is None:
+            self.failure = Failure.blocked(where)
+        self.report()
+
+    def report(self) -> None:
+        print_failure(self.messages, Result(self.backend, failure=self.failure))

@@ -1,0 +1,47 @@
+"""What is to be driven, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import anyio
+import click
+
+from .. import LifespanManager
+
+T = TypeVar("T")
+
+BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "asyncio": ("asyncio", {}),
+    "uvloop": ("asyncio", {"use_uvloop": True}),
+    "trio": ("trio", {}),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """The application, and how its lifespan is to be driven."""
+
+    name: str
+    load: Callable[[], Any]
+    options: dict[str, Any]
+
+    def new_manager(self, **options: Any) -> LifespanManager:
+        """A manager for one lifespan of the application.
+
+        :raises click.UsageError: if there is no such application, or an option is not valid
+        """
+        app = self.load()
+        try:
+            return LifespanManager(app, **{**self.options, **options})
+        except (TypeError, ValueError) as exc:
+            hint = " (--factory does so)" if "if it is a factory" in str(exc) else ""
+            raise click.UsageError(f"{self.name}: {exc}{hint}") from exc
+
+
+def run_on(backend: str, function: Callable[[], Awaitable[T]]) -> T:
+    """Run a coroutine function in an event loop of that kind."""
+    name, options = BACKENDS[backend]
+    return anyio.run(function, backend=name, backend_options=options)
