@@ -28,7 +28,8 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 async def test_books_are_listed_and_sold(app: Any) -> None:
     for copies in (1, 0):  # the second time, the database is there already
         async with (
-            LifespanManager(app, mode="on") as manager,
+            # Without limits: a virtual clock does not wait for the threads that SQLite is used in.
+            LifespanManager(app, mode="on", startup_timeout=None, shutdown_timeout=None) as manager,
             httpx.AsyncClient(
                 transport=httpx.ASGITransport(manager.app), base_url="http://test"
             ) as client,

@@ -23,7 +23,7 @@ from anylifespan import (
 )
 
 if sys.version_info < (3, 11):
-    from exceptiongroup import ExceptionGroup
+    from exceptiongroup import BaseExceptionGroup, ExceptionGroup
 
 
 class Resource:
@@ -107,6 +107,25 @@ async def test_a_cancelled_while_the_app_lingers_after_its_failure(drive: Any, p
     assert passed(since, 2)
 
 
+async def test_b_cancelled_in_the_moment_in_which_it_starts_to_serve(drive: Any) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await anyio.sleep(1)
+        cancel_scope.cancel()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        did.append("shutting down")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    did: list[str] = []
+    manager = LifespanManager(application)
+    with anyio.CancelScope() as cancel_scope:
+        await drive(manager, anyio.sleep_forever)
+    assert cancel_scope.cancelled_caught
+    assert did == ["shutting down"]
+    assert manager.phase is Phase.STOPPED
+
+
 async def test_b_cancelled_while_serving(drive: Any, mode: Any, passed: Any) -> None:
     resource = Resource(shutdown=20)
     manager = LifespanManager(resource, mode=mode)
@@ -186,6 +205,15 @@ async def test_c_raises_a_group_with_its_cancellation_by_a_crash() -> None:
             async with anyio.create_task_group() as task_group:
                 task_group.start_soon(anyio.sleep_forever)
                 await anyio.sleep_forever()
+
+
+async def test_c_raises_its_cancellation_by_a_crash_in_a_group() -> None:
+    with pytest.raises(LifespanCrashed):
+        async with LifespanManager(app(receives, started, sleeps(1), raises(ValueError("boom")))):
+            try:
+                await anyio.sleep_forever()
+            except anyio.get_cancelled_exc_class() as exc:
+                raise BaseExceptionGroup("a task group of another kind", [exc]) from None
 
 
 @pytest.mark.parametrize("outcome", ["stopped", "failed"])

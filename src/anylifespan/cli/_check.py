@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from .. import LifespanCrashed, LifespanUnsupported
-from ._report import Failure, Phase, Result, outcome_of, print_failure, print_table
+from ._report import Failure, Phase, Result, print_failure, print_table
 from ._target import Target, run_on
 from ._watchdog import Watchdog
 
@@ -41,7 +41,7 @@ class _Check:
         self.messages = messages
         self.required = target.options["mode"] == "on"
         self.results: list[Result] = []
-        self.progress: Progress | None = None
+        self.progress: Progress
         self.watchdog = Watchdog(self.give_up)
 
     def run(self) -> int:
@@ -80,7 +80,7 @@ class _Check:
             phase.outcome = "crashed"
             result.failure = Failure.of(exc)
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is reported
-            phase.outcome = outcome_of(exc)
+            phase.outcome = "timed out" if isinstance(exc, TimeoutError) else "failed"
             result.failure = Failure.of(exc)
         result.supported = manager.supported
         result.startup.seconds = manager.startup_seconds
@@ -101,8 +101,7 @@ class _Check:
 
     def give_up(self, where: StackSummary) -> None:
         """For the watchdog: the event loop will not come back."""
-        if self.progress is not None:
-            self.progress.stop()
+        self.progress.stop()
         result = self.results[-1]
         if result.failure is None:
             phase = result.startup if result.startup.outcome == "not run" else result.shutdown

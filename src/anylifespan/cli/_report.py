@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import LifespanError, LifespanUnsupported, ShutdownTimeout, StartupTimeout
+from .. import LifespanError, ShutdownTimeout, StartupTimeout
 from ._frames import own_frames, own_traceback
 
 
@@ -116,15 +116,6 @@ def print_failure(console: Console, result: Result) -> None:
         console.print(Text("".join(where.format()).rstrip()), soft_wrap=True)
     if failure.traceback:
         console.print(Text(failure.traceback), soft_wrap=True)
-
-
-def outcome_of(raised: BaseException) -> str:
-    """In a word, what an error means for its phase."""
-    if isinstance(raised, LifespanUnsupported):
-        return "unsupported"
-    if isinstance(raised, TimeoutError):
-        return "timed out"
-    return "failed"
 
 
 def _cell(phase: Phase) -> Text:

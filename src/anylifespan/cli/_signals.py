@@ -46,9 +46,7 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         # Unlike the handlers of an event loop, Python's own are run even while it is blocked.
         if self.received is not None:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
+            os._exit(128 + number)  # as a shell reports it
         self.received = signal.Signals(number)
         self._on_first()
         self._calling.send(b"\0")
