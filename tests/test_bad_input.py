@@ -23,6 +23,8 @@ from anylifespan import (
     StartupTimeout,
 )
 
+pytestmark = pytest.mark.anyio
+
 
 @pytest.fixture
 async def no_task_left() -> Any:

@@ -12,6 +12,8 @@ from test_cli import TESTS, TIMEOUTS, anylifespan, rows
 
 from anylifespan import LifespanManager
 
+pytestmark = pytest.mark.anyio
+
 PROJECT = TESTS.parent
 
 

@@ -15,6 +15,8 @@ from fastapi import FastAPI, Request
 
 from anylifespan import LifespanManager
 
+pytestmark = pytest.mark.anyio
+
 GREETING = contextvars.ContextVar[str]("GREETING", default="unset")
 OTHER = contextvars.ContextVar[str]("OTHER", default="unset")
 KEPT = contextvars.ContextVar[str]("KEPT", default="unset")

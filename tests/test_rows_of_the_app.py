@@ -43,6 +43,8 @@ from anylifespan import (
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
 
+pytestmark = pytest.mark.anyio
+
 BOOM = "no database at db:5432"
 
 

@@ -25,6 +25,8 @@ from anylifespan import (
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
 
+pytestmark = pytest.mark.anyio
+
 
 class Resource:
     """An application that records how it is treated."""

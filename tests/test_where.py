@@ -12,6 +12,8 @@ from fastapi import FastAPI
 
 from anylifespan import LifespanManager, ShutdownTimeout, StartupTimeout
 
+pytestmark = pytest.mark.anyio
+
 THIS = "test_where.py"
 
 

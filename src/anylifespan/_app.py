@@ -49,7 +49,7 @@ def _is_double_callable(app: Any) -> bool:
         return True
     try:
         signature = inspect.signature(app)
-    except ValueError:  # written in C: all that can be done is to call it
+    except (TypeError, ValueError):  # written in C, or a mock: all that can be done is to call it
         return False
     if _takes(signature, 3) and (not inspect.isclass(app) or hasattr(app, "__await__")):
         return False
