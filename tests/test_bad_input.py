@@ -90,12 +90,15 @@ marked_as_asgi3._asgi_single_callable = True  # type: ignore[attr-defined]
 
 
 class WithoutSignature:
+    def __init__(self, *scope: Any) -> None:
+        self.scope = scope
+
     @property
     def __signature__(self) -> Any:
         raise ValueError("written in C")
 
     async def __call__(self, *args: Any) -> None:
-        await well_behaved(*args)
+        await well_behaved(*self.scope, *args)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +116,8 @@ class WithoutSignature:
         marked_as_asgi2,
         marked_as_asgi3,
         WithoutSignature(),
+        lambda scope: WithoutSignature(scope),
+        lambda scope: lambda *args: well_behaved(scope, *args),
         AsyncMock(wraps=asgi3),
     ],
     ids=lambda application: getattr(application, "__name__", type(application).__name__),
@@ -145,6 +150,10 @@ def factory() -> Any:
     raise AssertionError("not called")
 
 
+def factory_with_options(settings: Any = None) -> Any:
+    raise AssertionError("not called")
+
+
 async def too_many(scope: Any, receive: Any, send: Any, more: Any) -> None:
     raise AssertionError("not called")
 
@@ -164,6 +173,7 @@ async def one_parameter(scope: Any) -> None:
         (NotAwaitableInstances, "and can be awaited, got"),
         (wsgi, "wsgi is not an ASGI app.*a WSGI application must be wrapped first"),
         (factory, r"got \(\) .*; if it is a factory, call it"),
+        (factory_with_options, "got .*; if it is a factory, call it"),
         (too_many, r"got \(scope: .*more: .*\)"),
         (one_parameter, r"takes \(scope, receive, send\) and can be awaited, got \(scope"),
     ],
@@ -186,6 +196,10 @@ def asgi2_not_callable(scope: Any) -> Any:
     return 42
 
 
+def asgi2_factory(settings: Any) -> Any:
+    return asgi3
+
+
 def asgi2_not_awaitable(scope: Any) -> Any:
     return lambda receive, send: None
 
@@ -196,6 +210,7 @@ def asgi2_not_awaitable(scope: Any) -> Any:
     [
         (returns_nothing, "returns_nothing returned NoneType, which cannot be awaited"),
         (asgi2_not_callable, r"asgi2_not_callable\(scope\) returned int; expected a callable"),
+        (asgi2_factory, r"asgi2_factory\(scope\) returned function; .*: if it is a factory, call"),
         (asgi2_not_awaitable, "returned NoneType, which cannot be awaited"),
     ],
 )

@@ -59,7 +59,8 @@ def _is_double_callable(app: Any) -> bool:
         method = next(filter(callable, methods), None)
         double = method is not None and _takes(inspect.signature(method), 3)
     else:
-        double = not inspect.iscoroutinefunction(app)
+        # What can be called with nothing, too, is a factory with options.
+        double = not inspect.iscoroutinefunction(app) and not _takes(signature, 0)
     if double and _takes(signature, 1):
         return True
     raise TypeError(
@@ -101,16 +102,24 @@ def _why_not_callable(app: object) -> str:
 
 def _single_callable(app: Any) -> ASGI3App:
     async def asgi3(scope: Scope, receive: Receive, send: Send) -> None:
-        instance = app(scope)
-        if not callable(instance):
+        instance: object = app(scope)
+        if not callable(instance) or _is_asgi3(instance):
             raise NotAwaitableError(
                 f"{_name(app)}(scope) returned {type(instance).__name__}; expected a callable that "
-                "takes (receive, send), as ASGI 2 has it, or an application that takes (scope, "
-                "receive, send)"
+                "takes (receive, send), as ASGI 2 has it: if it is a factory, call it and pass "
+                "what it returns"
             )
         await _awaitable(app, instance(receive, send))
 
     return asgi3
+
+
+def _is_asgi3(instance: Any) -> bool:
+    try:
+        signature = inspect.signature(instance)
+    except (TypeError, ValueError):
+        return False
+    return _takes(signature, 3) and not _takes(signature, 2)
 
 
 def _awaitable(app: object, returned: object) -> Awaitable[None]:

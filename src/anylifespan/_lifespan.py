@@ -184,7 +184,11 @@ class Lifespan:
             self._on_crash()
         if self.state is State.CRASHED:
             self._logger.error(
-                "The application's lifespan crashed while serving.", exc_info=self.raised
+                "The application's lifespan %s while serving.",
+                "was cancelled from outside, without a shutdown,"
+                if isinstance(raised, get_cancelled_exc_class())
+                else "crashed",
+                exc_info=self.raised,
             )
         elif self.state in (State.STOPPED, State.START_CANCELLED) and raised is not None:
             self._logger.warning(
