@@ -91,24 +91,23 @@ def _ends_as(state: State) -> dict[Event, State]:
     return {Event.RETURN: state, Event.RAISE: state}
 
 
+_UNDECIDED = {
+    Event.STARTUP_COMPLETE: State.SERVING,
+    Event.STARTUP_FAILED: State.DECLINED,
+    Event.FOREIGN_MESSAGE: State.MISTAKEN,
+    Event.TIMEOUT: State.START_LATE,
+    Event.CANCEL: State.START_CANCELLING,
+    Event.RETURN: State.UNSUPPORTED,
+}
+
 TRANSITIONS: dict[State, dict[Event, State]] = {
     State.CALLED: {
+        **_UNDECIDED,
         Event.RECEIVE_STARTUP: State.STARTING,
-        Event.STARTUP_COMPLETE: State.SERVING,
-        Event.STARTUP_FAILED: State.DECLINED,
-        Event.FOREIGN_MESSAGE: State.MISTAKEN,
-        Event.TIMEOUT: State.START_LATE,
-        Event.CANCEL: State.START_CANCELLING,
-        Event.RETURN: State.UNSUPPORTED,
         Event.RAISE: State.UNSUPPORTED,
     },
     State.STARTING: {
-        Event.STARTUP_COMPLETE: State.SERVING,
-        Event.STARTUP_FAILED: State.DECLINED,
-        Event.FOREIGN_MESSAGE: State.MISTAKEN,
-        Event.TIMEOUT: State.START_LATE,
-        Event.CANCEL: State.START_CANCELLING,
-        Event.RETURN: State.UNSUPPORTED,
+        **_UNDECIDED,
         Event.RAISE: State.START_RAISED,
     },
     State.MISTAKEN: {

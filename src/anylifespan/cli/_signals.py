@@ -18,15 +18,19 @@ class Signals:
     """Handles the signals inside of a ``with``.
 
     :param on_first: called in the signal handler, when the first one is received
-    :ivar received: the first signal, None before
     """
 
     def __init__(self, on_first: Callable[[], object]) -> None:
-        self.received: signal.Signals | None = None
+        self._numbers: list[int] = []
         self._on_first = on_first
         self._handlers: dict[signal.Signals, Any] = {}
         self._listening, self._calling = socket.socketpair()
         self._listening.setblocking(False)
+
+    @property
+    def received(self) -> signal.Signals | None:
+        """The first signal; None before."""
+        return signal.Signals(self._numbers[0]) if self._numbers else None
 
     def __enter__(self) -> None:
         for number in _SIGNALS:
@@ -44,9 +48,10 @@ class Signals:
         callback()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        # Unlike the handlers of an event loop, Python's own are run even while it is blocked.
-        if self.received is not None:
+        # Unlike the handlers of an event loop, Python's own are run even while it is blocked; and
+        # one may be run in the midst of another, so each is counted before anything else.
+        self._numbers.append(number)
+        if len(self._numbers) > 1:
             os._exit(128 + number)  # as a shell reports it
-        self.received = signal.Signals(number)
         self._on_first()
         self._calling.send(b"\0")
