@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from contextlib import asynccontextmanager
@@ -76,6 +77,13 @@ class Namespace:
 
 def factory() -> Any:
     return well_behaved
+
+
+def factory_with_an_event_loop() -> Any:
+    async def settings() -> Any:
+        return well_behaved
+
+    return asyncio.run(settings())
 
 
 def failing_factory() -> Any:

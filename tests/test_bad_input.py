@@ -196,6 +196,11 @@ def asgi2_not_callable(scope: Any) -> Any:
     return 42
 
 
+class CallableOnlyWithItsScope:
+    async def __call__(self, scope: Any) -> None:
+        raise AssertionError("not run")
+
+
 def asgi2_factory(settings: Any) -> Any:
     return asgi3
 
@@ -210,6 +215,7 @@ def asgi2_not_awaitable(scope: Any) -> Any:
     [
         (returns_nothing, "returns_nothing returned NoneType, which cannot be awaited"),
         (asgi2_not_callable, r"asgi2_not_callable\(scope\) returned int; expected a callable"),
+        (CallableOnlyWithItsScope(), "returned coroutine; expected a callable"),
         (asgi2_factory, r"asgi2_factory\(scope\) returned function; .*: if it is a factory, call"),
         (asgi2_not_awaitable, "returned NoneType, which cannot be awaited"),
     ],
@@ -291,6 +297,21 @@ async def test_a_malformed_message(
         pass
 
 
+async def test_a_task_that_was_waiting_for_an_event_as_the_application_ended() -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        async def orphan() -> None:
+            with pytest.raises(LifespanProtocolError, match="after the application had ended"):
+                await receive()
+
+        await app(receives, started)(scope, receive, send)
+        task_group.start_soon(orphan)
+        await anyio.sleep(1)
+
+    async with anyio.create_task_group() as task_group:
+        async with LifespanManager(application):
+            await anyio.sleep(2)
+
+
 async def test_a_task_that_outlived_the_application(backend: str) -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         async def orphan() -> None:
@@ -317,6 +338,16 @@ async def test_used_twice(drive: Any, no_task_left: None) -> None:
     for again in (manager.startup, manager.__aenter__, manager.serve):
         with pytest.raises(RuntimeError, match="one manager drives one lifespan; make a new one"):
             await again()
+    assert manager.phase is Phase.STOPPED
+
+
+async def test_a_second_serve_leaves_the_first_alone() -> None:
+    manager = LifespanManager(well_behaved)
+    async with anyio.create_task_group() as task_group:
+        await task_group.start(manager.serve)
+        with pytest.raises(RuntimeError, match="one manager drives one lifespan"):
+            await manager.serve()
+        manager.request_shutdown()
     assert manager.phase is Phase.STOPPED
 
 

@@ -244,6 +244,7 @@ def test_without_what_the_command_needs(missing: str) -> None:
 def test_a_dotted_attribute_and_a_factory() -> None:
     assert check("Namespace.inner", "--backend", "asyncio").returncode == 0
     assert check("factory", "--factory", "--backend", "asyncio").returncode == 0
+    assert check("factory_with_an_event_loop", "--factory").returncode == 0
 
 
 def test_no_limit() -> None:

@@ -5,6 +5,7 @@ Each test is one row, on every backend and by every way in, with the same assert
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator
@@ -125,6 +126,28 @@ async def test_4_raises_in_startup_in_mode_auto(drive: Any, log: Any) -> None:
     assert levels(log) == [logging.WARNING]
     assert "apps.py" in log.text
     assert f"ValueError: {BOOM}" in log.text
+
+
+async def test_4_raises_a_cancellation_that_is_not_the_callers(drive: Any, log: Any) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if asyncio_or_trio is asyncio.CancelledError:
+            raise asyncio.CancelledError
+        with anyio.CancelScope() as cancel_scope:
+            cancel_scope.cancel()
+            await anyio.lowlevel.checkpoint()
+        raise boom()
+
+    async def body() -> None:
+        await anyio.sleep(1)
+        served.append(manager.phase)
+
+    served: list[Phase] = []
+    asyncio_or_trio = anyio.get_cancelled_exc_class()
+    manager = LifespanManager(application)
+    await drive(manager, body)
+    assert served == [Phase.SERVING]
+    assert levels(log) == [logging.WARNING]
 
 
 async def test_4_raises_in_startup_in_mode_on(drive: Any, log: Any) -> None:
@@ -427,6 +450,23 @@ async def test_16_receives_again_after_shutdown_complete(
             await send({"type": f"{event['type']}.complete"})
 
     manager = LifespanManager(application, mode=mode)
+    since = current_time()
+    await drive(manager)
+    assert passed(since, 0)
+    assert manager.phase is Phase.STOPPED
+    assert levels(log) == []
+
+
+async def test_16_receives_again_inside_a_shield_of_its_own(
+    drive: Any, passed: Any, log: Any
+) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        with anyio.CancelScope(shield=True):
+            while True:
+                event = await receive()
+                await send({"type": f"{event['type']}.complete"})
+
+    manager = LifespanManager(application)
     since = current_time()
     await drive(manager)
     assert passed(since, 0)

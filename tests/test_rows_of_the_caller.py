@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,9 +11,11 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
 from anyio import current_time
 from apps import app, hangs, raises, receives, sends, sleeps, started, stopped, well_behaved
-from conftest import BACKENDS
+from conftest import BACKENDS, DRIVES
+from trio.testing import MockClock
 
 from anylifespan import (
     LifespanCrashed,
@@ -448,6 +451,55 @@ async def test_a_timeout_of_zero(drive: Any) -> None:
         await drive(manager)
 
 
+async def test_shut_down_before_the_caller_of_startup_goes_on(passed: Any) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await anyio.lowlevel.checkpoint()
+        await send({"type": "lifespan.startup.complete"})
+        task_group.start_soon(manager.shutdown)
+        await resource(scope, receive, send)
+
+    async def resource(scope: Any, receive: Any, send: Any) -> None:
+        await app(receives, sleeps(10), stopped)(scope, receive, send)
+
+    manager = LifespanManager(application, startup_timeout=3, shutdown_timeout=20)
+    since = current_time()
+    async with anyio.create_task_group() as task_group:
+        await manager.startup()
+    assert passed(since, 10)
+    assert manager.phase is Phase.STOPPED
+
+
+# What trio can do besides: it raises KeyboardInterrupt in whatever the main task is waiting in
+
+
+@pytest.mark.parametrize("way", ["async with", "startup"])
+@pytest.mark.parametrize(
+    ("at", "did"),
+    [
+        (1, ["begun", "cancelled"]),
+        (5, ["begun", "shutting down", "shut down"]),
+        (15, ["begun", "shutting down", "shut down"]),
+    ],
+    ids=["in startup", "while serving", "in shutdown"],
+)
+def test_ctrl_c_on_trio(way: str, at: float, did: list[str]) -> None:
+    async def main() -> None:
+        trio.lowlevel.spawn_system_task(ctrl_c)
+        await DRIVES[way](manager, lambda: anyio.sleep(10))
+
+    async def ctrl_c() -> None:
+        await anyio.sleep(at)
+        signal.raise_signal(signal.SIGINT)
+
+    resource = Resource(startup=2, shutdown=10)
+    manager = LifespanManager(resource)
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert resource.did == did
+    assert manager.phase is Phase.STOPPED
+
+
 # What asyncio can do besides
 
 
@@ -517,7 +569,8 @@ def test_the_bare_task_is_cancelled(asyncio_backend: str) -> None:
         task.cancel()
         crash = await manager.wait_crashed()
         assert isinstance(crash.__cause__, asyncio.CancelledError)
-        assert task.cancelled()
+        await asyncio.wait([task])
+        assert manager.phase is Phase.FAILED
 
     run_on_asyncio(asyncio_backend, main)
 

@@ -133,6 +133,39 @@ async def test_an_awaitable_of_its_own() -> None:
     ]
 
 
+async def test_awaitables_that_refer_to_each_other() -> None:
+    class Circle:
+        def __await__(self) -> Any:
+            return self
+
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> Any:
+            return next(self.inner)
+
+        def __init__(self) -> None:
+            self.outer = coroutines[0]
+            self.inner = connect().__await__()
+
+        def send(self, value: Any) -> Any:
+            return self.inner.send(value)
+
+        def throw(self, *exc: Any) -> Any:
+            return self.inner.throw(*exc)
+
+    coroutines: list[Any] = []
+
+    async def circular() -> None:
+        await Circle()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        coroutines.append(circular())
+        await coroutines[0]
+
+    assert [name for name, _ in await where(application)][:2] == ["application", "circular"]
+
+
 async def test_no_frame_of_its_own(backend: str) -> None:
     async def main() -> None:
         with pytest.raises(StartupTimeout, match="no frame of its own to be seen") as info:

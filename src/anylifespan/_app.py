@@ -104,6 +104,8 @@ def _single_callable(app: Any) -> ASGI3App:
     async def asgi3(scope: Scope, receive: Receive, send: Send) -> None:
         instance: object = app(scope)
         if not callable(instance) or _is_asgi3(instance):
+            if inspect.iscoroutine(instance):
+                instance.close()
             raise NotAwaitableError(
                 f"{_name(app)}(scope) returned {type(instance).__name__}; expected a callable that "
                 "takes (receive, send), as ASGI 2 has it: if it is a factory, call it and pass "

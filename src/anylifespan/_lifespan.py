@@ -28,8 +28,8 @@ from anyio import (
     current_time,
     get_cancelled_exc_class,
     get_current_task,
-    sleep_forever,
 )
+from anyio.lowlevel import checkpoint
 
 from . import _app, _hosting
 from ._exceptions import contains, only_leaf
@@ -45,6 +45,10 @@ PATROL = 5.0
 
 # What goes through to the caller as it is.
 _EXITS = (KeyboardInterrupt, SystemExit, _app.NotAwaitableError)
+
+
+class _Over(Exception):
+    """Ends an application that waits for an event after its last word, and shields itself."""
 
 
 class Lifespan:
@@ -112,25 +116,24 @@ class Lifespan:
             # It was closed, and this coroutine with it: nobody is left who could be told.
             self._close_streams()
             return
+        # Not raised here, a cancellation neither: a task group would take that for its own, and
+        # whoever waits for the lifespan is told anyway.
         self._end(raised)
-        if isinstance(raised, get_cancelled_exc_class()):
-            # Not by this scope: the event loop is closing, or somebody cancelled the bare task.
-            raise raised
 
     async def _receive(self) -> dict[str, str]:
         try:
             event = await self._events.receive()
-        except EndOfStream:
+        except (EndOfStream, ClosedResourceError):
+            if self.state in ENDED:
+                raise LifespanProtocolError(
+                    "receive() was called after the application had ended, by a task that it "
+                    "started and left behind: end such tasks before the application returns"
+                ) from None
             # It has said its last word and waits for another event (``while True:`` loops do):
             # there is none, so this is its end.
             self._cancel(Event.CANCEL)
-            await sleep_forever()
-            raise AssertionError("it was cancelled") from None  # pragma: no cover
-        except ClosedResourceError:
-            raise LifespanProtocolError(
-                "receive() was called after the application had ended, by a task that it started "
-                "and left behind: end such tasks before the application returns"
-            ) from None
+            await checkpoint()
+            raise _Over from None  # it shields itself
         if event["type"] == "lifespan.startup":
             self.protocol.receive_startup()
         return event
@@ -170,6 +173,8 @@ class Lifespan:
     def _end(self, raised: BaseException | None) -> None:
         was_serving = self.state is State.SERVING
         self.raised = only_leaf(raised)
+        if isinstance(self.raised, _Over):
+            self.raised = raised = None
         if contains(self.raised, _EXITS):
             self.protocol.end(Event.EXIT)
         else:
@@ -238,8 +243,8 @@ class Lifespan:
 
         :param deadline: when the application is cancelled, by the event loop's clock
         :param give_up: leave an application to itself that does not heed its cancellation
-        :return: a cancellation that reached the caller in spite of the shield, as asyncio's own
-            ``Task.cancel()`` does; for the caller to raise in the end
+        :return: what reached the caller in spite of the shield, as asyncio's own ``Task.cancel()``
+            and trio's KeyboardInterrupt do; for the caller to raise in the end
         """
         interruption: BaseException | None = None
         looks = 0
@@ -252,7 +257,8 @@ class Lifespan:
             try:
                 with CancelScope(deadline=look_at, shield=True) as limit:
                     await self._wait()
-            except get_cancelled_exc_class() as exc:
+            except (get_cancelled_exc_class(), KeyboardInterrupt) as exc:
+                # On trio, Ctrl-C is raised in whatever the main task is waiting in.
                 interruption = exc
                 continue
             if not limit.cancelled_caught or self.protocol.cancelled is not cancelled:

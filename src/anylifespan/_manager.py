@@ -206,7 +206,7 @@ class LifespanManager:
                 "async with LifespanManager was left in another task than it was entered in, which "
                 "trio's nurseries cannot do: use startup() and shutdown(), which any task may call"
             )
-        if exc is None:
+        if exc is None or isinstance(interruption, KeyboardInterrupt):
             self._conclude(error, interruption)
         elif (
             error is not None
@@ -229,6 +229,7 @@ class LifespanManager:
             of ``start()`` if it is in the startup
         :raises RuntimeError: if the manager has been used
         """
+        self._check_unused()
         self._shutdown_request = Event()
         async with self:
             task_status.started(self)
@@ -263,12 +264,15 @@ class LifespanManager:
 
     # What they share
 
-    def _begin(self, *, shield: bool) -> Lifespan:
+    def _check_unused(self) -> None:
         if self._lifespan is not None:
             raise RuntimeError(
                 "this LifespanManager has been used: one manager drives one lifespan; make a new "
                 "one for the next"
             )
+
+    def _begin(self, *, shield: bool) -> Lifespan:
+        self._check_unused()
         self._loop = _hosting.current_loop("LifespanManager")
         scope = {
             "type": "lifespan",
@@ -290,12 +294,14 @@ class LifespanManager:
         interruption: BaseException | None = None
         try:
             await lifespan.wait_started(self._startup_timeout)
-        except get_cancelled_exc_class() as exc:
+        except (get_cancelled_exc_class(), KeyboardInterrupt) as exc:
             interruption = exc
         error: BaseException | None = None
-        if lifespan.state is State.SERVING:
+        serves = lifespan.protocol.phase is Phase.SERVING
+        if lifespan.protocol.served and (serves or lifespan.stopping_at is not None):
+            # It serves, or somebody has shut it down already. If that was decided in the moment of
+            # an interruption, it is to be shut down now.
             if interruption is not None:
-                # Decided in the moment of the cancellation: it serves, so it is to be shut down.
                 error, _ = await self._stop(lifespan, give_up=give_up)
         else:
             if interruption is not None:
@@ -348,7 +354,7 @@ class LifespanManager:
             try:
                 # Without the body's exception, which it would wrap in a group.
                 await group.__aexit__(None, None, None)
-            except get_cancelled_exc_class() as exc:
+            except (get_cancelled_exc_class(), KeyboardInterrupt) as exc:
                 return exc
         return None
 

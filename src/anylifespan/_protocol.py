@@ -197,15 +197,17 @@ class Protocol:
 
     :ivar state: where it is now
     :ivar supported: whether the application has a lifespan; None until that is decided
+    :ivar served: whether the application has got as far as to serve
     :ivar cancelled: whether the application has been told to end, so that no message counts
     """
 
-    __slots__ = ("cancelled", "state", "supported")
+    __slots__ = ("cancelled", "served", "state", "supported")
 
     def __init__(self) -> None:
         self.state = State.CALLED
         self.supported: bool | None = None
         self.cancelled = False
+        self.served = False
 
     @property
     def phase(self) -> Phase:
@@ -261,6 +263,7 @@ class Protocol:
         if following is None:
             return False
         self.state = following
+        self.served = self.served or following is State.SERVING
         if following in (State.SERVING, State.DECLINED):
             self.supported = True
         elif following in (State.MISTAKEN, State.UNSUPPORTED, State.START_RAISED):

@@ -58,7 +58,9 @@ def _summaries(awaitable: object) -> list[FrameSummary]:
 
 
 def _frames(awaitable: Any) -> Iterator[FrameType]:
-    while awaitable is not None:
+    seen: list[object] = []  # whose frames refer to each other may do so in a circle
+    while awaitable is not None and not any(awaitable is one for one in seen):
+        seen.append(awaitable)
         if inspect.iscoroutine(awaitable):
             frame, awaitable = awaitable.cr_frame, awaitable.cr_await
         elif inspect.isasyncgen(awaitable):

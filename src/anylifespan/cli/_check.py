@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from traceback import StackSummary
 
 import anyio
@@ -12,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from .. import LifespanCrashed, LifespanUnsupported
+from .. import LifespanCrashed, LifespanManager, LifespanUnsupported
 from ._report import Failure, Phase, Result, print_failure, print_table
 from ._target import Target, run_on
 from ._watchdog import Watchdog
@@ -47,22 +48,23 @@ class _Check:
     def run(self) -> int:
         for backend in self.backends:
             self.results.append(Result(backend))
-            run_on(backend, self.check)
+            # Outside of the event loop, since a factory may run one of its own. With mode "on" what
+            # raises in its startup is told apart from what has no lifespan.
+            mode = "off" if self.target.options["mode"] == "off" else "on"
+            manager = self.target.new_manager(mode=mode)
+            run_on(backend, partial(self.check, manager))
             self.watchdog.expect_by(None)
         return self.report()
 
-    async def check(self) -> None:
+    async def check(self, manager: LifespanManager) -> None:
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(self.watchdog.beat)
-            await self.one_lifespan(self.results[-1])
+            await self.one_lifespan(manager, self.results[-1])
             task_group.cancel_scope.cancel()
         # An application that was given up on may hold up the end of the event loop.
         self.watchdog.expect_by(_END)
 
-    async def one_lifespan(self, result: Result) -> None:
-        # With mode "on" what raises in its startup is told apart from what has no lifespan.
-        mode = "off" if self.target.options["mode"] == "off" else "on"
-        manager = self.target.new_manager(mode=mode)
+    async def one_lifespan(self, manager: LifespanManager, result: Result) -> None:
         options = self.target.options
         phase = result.startup
         try:

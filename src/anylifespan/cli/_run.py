@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from traceback import StackSummary
 
 import anyio
 from rich.console import Console
 
+from .. import LifespanManager
 from ._report import Failure, Result, print_failure
 from ._signals import Signals
 from ._target import Target, run_on
@@ -38,19 +40,21 @@ class _Run:
 
     def run(self) -> int:
         with self.signals:
-            status = run_on(self.backend, self.watched)
+            # Outside of the event loop, since a factory may run one of its own.
+            manager = self.target.new_manager()
+            status = run_on(self.backend, partial(self.watched, manager))
         self.watchdog.expect_by(None)
         self.report()
         return status
 
-    async def watched(self) -> int:
+    async def watched(self, manager: LifespanManager) -> int:
         status = 1
         until_signal = anyio.CancelScope()
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(self.watchdog.beat)
             task_group.start_soon(self.signals.call_at_first, until_signal.cancel)
             try:
-                status = await self.one_lifespan(until_signal)
+                status = await self.one_lifespan(manager, until_signal)
             except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is reported
                 self.failure = Failure.of(exc)
             task_group.cancel_scope.cancel()
@@ -58,8 +62,7 @@ class _Run:
         self.watchdog.expect_by(_END)
         return status
 
-    async def one_lifespan(self, until_signal: anyio.CancelScope) -> int:
-        manager = self.target.new_manager()
+    async def one_lifespan(self, manager: LifespanManager, until_signal: anyio.CancelScope) -> int:
         started = False
         with until_signal:
             _logger.info("Waiting for application startup.")
