@@ -9,6 +9,11 @@ import anyio
 
 from anylifespan import _app
 
+
+class Boom(Exception):
+    """What applications raise."""
+
+
 Step = Callable[[Any, Any], Awaitable[object]]
 
 

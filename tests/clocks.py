@@ -1,11 +1,18 @@
-"""Event loops whose time passes faster than the wall's, so that no test has to wait."""
+"""Event loops of the tests' own: their time needs no waiting, and their order can be chosen."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import random
 import selectors
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
+
+import trio
+from trio.testing import MockClock
 
 try:
     import uvloop
@@ -90,3 +97,97 @@ if uvloop is not None:
             self._pumping = bool(self._timers)
             if self._pumping:
                 super().call_later(0.0002, self._pump)
+
+
+class ShufflingLoop(VirtualClockLoop):
+    """Runs the tasks that are ready in an order that depends on a seed.
+
+    asyncio promises that callbacks are run in the order in which they were registered, so these
+    keep their places; it promises nothing about tasks.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._random = random.Random(seed)
+
+    def _run_once(self) -> None:
+        ready = self._ready
+        places = [place for place, handle in enumerate(ready) if _steps_a_task(handle)]
+        handles = [ready[place] for place in places]
+        self._random.shuffle(handles)
+        for place, handle in zip(places, handles, strict=True):
+            ready[place] = handle
+        super()._run_once()
+
+
+def _steps_a_task(handle: asyncio.Handle) -> bool:
+    return isinstance(getattr(handle._callback, "__self__", None), asyncio.Task)
+
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": VirtualClockLoop}
+if uvloop is not None:
+    LOOPS["uvloop"] = VirtualClockUvloop
+if sys.version_info >= (3, 12):
+
+    class EagerVirtualClockLoop(VirtualClockLoop):
+        """Runs a task up to its first scheduling point while it is being created."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.set_task_factory(asyncio.eager_task_factory)
+
+    LOOPS["asyncio, eager"] = EagerVirtualClockLoop
+
+
+def run_on(
+    backend: str,
+    main: Callable[[], Any],
+    *,
+    complain: Callable[[object], object],
+    seed: int | None = None,
+) -> None:
+    """Run it to its end, on a virtual clock.
+
+    :param complain: told what nobody but the event loop gets to know
+    :param seed: of the order in which tasks are run; None for the usual one
+    """
+    if backend == "trio":
+        with _order_of_trio(seed):
+            trio.run(
+                main,
+                clock=MockClock(autojump_threshold=0),
+                restrict_keyboard_interrupt_to_checkpoints=True,
+            )
+        return
+    loop = LOOPS[backend]() if seed is None else ShufflingLoop(seed)
+    loop.set_exception_handler(lambda _, context: complain(context))
+    try:
+        task = loop.create_task(main())
+        try:
+            loop.run_until_complete(task)
+        except (KeyboardInterrupt, SystemExit):
+            # As asyncio.run() does.
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                loop.run_until_complete(task)
+            raise
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+@contextmanager
+def _order_of_trio(seed: int | None) -> Iterator[None]:
+    # What trio has for Hypothesis.
+    scheduler: Any = trio._core._run
+    if seed is None:
+        yield
+        return
+    state = scheduler._r.getstate()
+    scheduler._r.seed(seed)
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
+    try:
+        yield
+    finally:
+        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = False
+        scheduler._r.setstate(state)

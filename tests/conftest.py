@@ -1,24 +1,21 @@
 from __future__ import annotations
 
+import gc
 import logging
-import sys
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from anyio import create_task_group, current_time
+from anyio import current_time
 from clocks import VirtualClockLoop
+from drives import DRIVES, Drive
 from trio.testing import MockClock
-
-from anylifespan import LifespanManager
 
 try:
     from clocks import VirtualClockUvloop
 except ImportError:  # pragma: no cover
     VirtualClockUvloop = None
-
-if sys.version_info < (3, 11):
-    from exceptiongroup import BaseExceptionGroup
 
 pytest_plugins = ["pytester"]
 
@@ -57,46 +54,6 @@ def passed() -> Callable[[float, float], bool]:
     return passed
 
 
-Body = Callable[[], Awaitable[object]]
-Drive = Callable[..., Awaitable[None]]
-
-
-async def _nothing() -> None:
-    pass
-
-
-async def drive_async_with(manager: LifespanManager, body: Body = _nothing) -> None:
-    async with manager:
-        await body()
-
-
-async def drive_serve(manager: LifespanManager, body: Body = _nothing) -> None:
-    try:
-        async with create_task_group() as task_group:
-            await task_group.start(manager.serve)
-            await body()
-            manager.request_shutdown()
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
-            raise
-        raise group.exceptions[0] from group.exceptions[0].__cause__
-
-
-async def drive_startup(manager: LifespanManager, body: Body = _nothing) -> None:
-    await manager.startup()
-    try:
-        await body()
-    finally:
-        await manager.shutdown()
-
-
-DRIVES: dict[str, Drive] = {
-    "async with": drive_async_with,
-    "serve": drive_serve,
-    "startup": drive_startup,
-}
-
-
 @pytest.fixture(params=DRIVES)
 def drive(request: pytest.FixtureRequest) -> Drive:
     """Each way into the lifespan: ``await drive(manager, body)``."""
@@ -118,3 +75,51 @@ def mode(request: pytest.FixtureRequest) -> str:
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.DEBUG, logger="anylifespan")
     return caplog
+
+
+@pytest.fixture(scope="session")
+def figures(request: pytest.FixtureRequest) -> Counter[str]:
+    """What was tried, to be counted and told in the end."""
+    return request.config.stash.setdefault(FIGURES, Counter())
+
+
+@pytest.fixture(scope="module")
+def _thawed() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def tidy(_thawed: None) -> None:
+    """For tests that look at all there is in the process: without what others have left."""
+    gc.collect()
+    gc.freeze()
+
+
+FIGURES = pytest.StashKey[Counter[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("anylifespan")
+    group.addoption(
+        "--exhaustive",
+        action="store_true",
+        help="try far more: other event loops, more schedules, longer sequences of messages",
+    )
+    group.addoption("--seed", type=int, help="run the schedule of this seed only")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "exhaustive: runs with --exhaustive only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--exhaustive"):
+        left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for name, number in config.stash.get(FIGURES, Counter()).items():
+        terminalreporter.line(f"{name}: {number:,}")

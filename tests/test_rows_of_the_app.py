@@ -9,11 +9,13 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from typing import Any
 
 import anyio
 import pytest
 from anyio import current_time, to_thread
+from anyio.lowlevel import checkpoint
 from apps import (
     app,
     deaf,
@@ -27,7 +29,8 @@ from apps import (
     stopped,
     well_behaved,
 )
-from conftest import BACKENDS, drive_async_with
+from conftest import BACKENDS
+from drives import drive_async_with
 
 from anylifespan import (
     LifespanCrashed,
@@ -745,3 +748,70 @@ async def test_the_whole_scope(drive: Any) -> None:
         }
     ]
     assert manager.state is state
+
+
+async def test_4_shut_down_before_the_caller_of_startup_goes_on(mode: Any, log: Any) -> None:
+    """Found by shuffling the order in which tasks are run."""
+
+    async def shut_down_at_once() -> None:
+        while manager.phase in (Phase.IDLE, Phase.STARTING):
+            await checkpoint()
+        await manager.shutdown()
+
+    manager = LifespanManager(app(receives, raises(boom())), mode=mode)
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(shut_down_at_once)
+        if mode == "on":
+            with pytest.raises(StartupFailed, match=BOOM):
+                await manager.startup()
+            assert manager.phase is Phase.FAILED
+        else:
+            await manager.startup()
+            assert levels(log) == [logging.WARNING]
+
+
+def leaves_a_task_group_open(*before_it_starts: Any) -> Any:
+    """An application like those of frameworks that do not close their generators (PEP 789)."""
+
+    async def dies() -> None:
+        await anyio.sleep(1)
+        raise boom()
+
+    async def generator() -> Any:
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(dies)
+            yield
+
+    async def leaves_it(receive: Any, send: Any) -> None:
+        kept.append(generator())
+        await kept[0].__anext__()
+
+    kept: list[Any] = []
+    return app(receives, leaves_it, *before_it_starts, started, receives)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_8_with_a_task_group_left_open(drive: Any, mode: Any, log: Any) -> None:
+    manager = LifespanManager(leaves_a_task_group_open(), mode=mode)
+    with pytest.raises(LifespanCrashed) as info:
+        await drive(manager, lambda: anyio.sleep(3))
+    assert "crashed while serving" in str(info.value)
+    assert isinstance(info.value.__cause__, RuntimeError)
+    assert manager.phase is Phase.FAILED
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_4_with_a_task_group_left_open(structured_drive: Any, log: Any) -> None:
+    """The event loop cancels the body for it, so there is an error that says why."""
+    manager = LifespanManager(leaves_a_task_group_open(raises(boom())), mode="auto")
+    raised = None
+    try:
+        await structured_drive(manager, lambda: anyio.sleep(3))
+    except LifespanCrashed as exc:
+        raised = exc
+    if raised is None:
+        assert version("anyio").startswith("4.8")  # which does not notice
+    else:
+        assert "PEP 789" in str(raised)
+        assert isinstance(raised.__cause__, Exception)
+        assert logging.ERROR in levels(log)

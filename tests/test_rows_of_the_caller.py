@@ -14,7 +14,8 @@ import pytest
 import trio
 from anyio import current_time
 from apps import app, hangs, raises, receives, sends, sleeps, started, stopped, well_behaved
-from conftest import BACKENDS, DRIVES
+from conftest import BACKENDS
+from drives import DRIVES
 from trio.testing import MockClock
 
 from anylifespan import (
@@ -89,7 +90,7 @@ async def test_a_cancelled_already(drive: Any) -> None:
         scope.cancel()
         await drive(manager)
     assert scope.cancelled_caught
-    assert resource.did == ["begun", "cancelled"]
+    assert resource.did in ([], ["begun", "cancelled"])
     assert manager.phase is Phase.STOPPED
 
 

@@ -56,15 +56,33 @@ def on_trio() -> bool:
     return get_cancelled_exc_class().__module__.startswith("trio")
 
 
-def start_task(run: Callable[[], Coroutine[Any, Any, None]], name: str) -> object:
+def start_task(
+    run: Callable[[], Coroutine[Any, Any, None]],
+    name: str,
+    *,
+    on_corruption: Callable[[BaseException], None],
+) -> object:
     """Run something in a task that belongs to no other task; keep what is returned till it ends.
 
     When the event loop closes, asyncio and trio alike cancel such a task.
+
+    :param run: raises nothing
+    :param on_corruption: called if it has left a nursery open in its task, of which trio complains
     """
-    if on_trio():
-        spawn = sys.modules["trio"].lowlevel.spawn_system_task
-        return spawn(run, name=name, context=copy_context())
-    return sys.modules["asyncio"].get_running_loop().create_task(run(), name=name)
+    if not on_trio():
+        return sys.modules["asyncio"].get_running_loop().create_task(run(), name=name)
+
+    trio = sys.modules["trio"]
+
+    async def contain() -> None:
+        # An exception of a system task, trio's own complaint too, would end all of trio.run().
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run, name=name)
+        except Exception as exc:  # noqa: BLE001 - it is told
+            on_corruption(exc)
+
+    return trio.lowlevel.spawn_system_task(contain, name=name, context=copy_context())
 
 
 def is_alive(task: TaskInfo | None) -> bool:

@@ -85,6 +85,7 @@ class Lifespan:
         self._scope = scope
         self._on_crash = on_crash
         self._logger = logger
+        self._ended_as: State | None = None
         self._task: TaskInfo | None = None
         self._context: Context = copy_context()
         self._cancel_scope = CancelScope(shield=shield)
@@ -99,26 +100,34 @@ class Lifespan:
     def state(self) -> State:
         return self.protocol.state
 
+    @property
+    def outcome(self) -> State:
+        """The state in which the application has ended; the present one while it runs.
+
+        Whoever waited for it may get to know later than somebody who then shuts it down.
+        """
+        return self.state if self._ended_as is None else self._ended_as
+
     # The application's side
 
     async def run(self) -> None:
         """The lifespan's task."""
-        if self.state in ENDED:  # cancelled before it could begin
+        if self.state in ENDED:
             return
         self._task = get_current_task()
-        raised: BaseException | None = None
-        try:
-            with self._cancel_scope:
-                await _app.call(self._app, self._scope, self._receive, self._send)
-        except BaseException as exc:  # noqa: BLE001 - whoever waits for it gets to know
-            raised = exc
-        if not _hosting.in_event_loop():
+        if not self.protocol.cancelled:  # before it could begin
+            # Nothing is raised, a cancellation neither: a task group would take that for its own,
+            # and whoever waits for the lifespan is told anyway.
+            try:
+                with self._cancel_scope:
+                    await _app.call(self._app, self._scope, self._receive, self._send)
+            except BaseException as exc:  # noqa: BLE001 - whoever waits for it gets to know
+                self.raised = exc
+        if _hosting.in_event_loop():
+            self._end()
+        else:
             # It was closed, and this coroutine with it: nobody is left who could be told.
             self._close_streams()
-            return
-        # Not raised here, a cancellation neither: a task group would take that for its own, and
-        # whoever waits for the lifespan is told anyway.
-        self._end(raised)
 
     async def _receive(self) -> dict[str, str]:
         try:
@@ -170,15 +179,16 @@ class Lifespan:
             self.decided_at = current_time()
         self._decision_sender.send_nowait(self.state)
 
-    def _end(self, raised: BaseException | None) -> None:
+    def _end(self) -> None:
         was_serving = self.state is State.SERVING
-        self.raised = only_leaf(raised)
+        raised, self.raised = self.raised, only_leaf(self.raised)
         if isinstance(self.raised, _Over):
             self.raised = raised = None
         if contains(self.raised, _EXITS):
             self.protocol.end(Event.EXIT)
         else:
             self.protocol.end(Event.RETURN if raised is None else Event.RAISE)
+        self._ended_as = self.state
         self.ended_at = current_time()
         if self.decided_at is None:
             self.decided_at = self.ended_at
@@ -213,7 +223,7 @@ class Lifespan:
 
     def skip(self) -> None:
         """Take it for the lifespan of an application that has none, without calling it."""
-        self._end(None)
+        self._end()
 
     async def wait_started(self, timeout: float) -> None:
         """Wait until the application serves, or has ended, or is being cancelled.
@@ -282,6 +292,10 @@ class Lifespan:
 
     def _run_out_of_time(self) -> None:
         self._cancel(Event.TIMEOUT)
+        if self._task is None:
+            # On asyncio a task that is cancelled before its first step never takes it.
+            self._end()
+            return
         # It will not notice before it is next run, so it still stands where it stood.
         self.where = where_waiting(self._task)
         if self.state in LAST_WORDS:
@@ -300,7 +314,4 @@ class Lifespan:
             return
         self.protocol.cancel(why)
         self._cancelled_at = current_time()
-        if self._task is None:
-            self._end(None)
-        else:
-            self._cancel_scope.cancel()
+        self._cancel_scope.cancel()

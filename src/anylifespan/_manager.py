@@ -79,6 +79,7 @@ class LifespanManager:
         self._group_host: TaskInfo | None = None
         self._crashed = False
         self._crash: Event | None = None
+        self._corruption: LifespanCrashed | None = None
         self._shutdown_request: Event | None = None
         self._variables: list[Any] = []
         self._request_app = request_app(self._app, self._state, self._variables)
@@ -110,7 +111,7 @@ class LifespanManager:
         """Where the lifespan is."""
         if self._lifespan is None:
             return Phase.IDLE
-        if self._mode == "on" and self._lifespan.state in WITHOUT_LIFESPAN:
+        if self._mode == "on" and self._lifespan.outcome in WITHOUT_LIFESPAN:
             return Phase.FAILED
         return self._lifespan.protocol.phase
 
@@ -200,6 +201,8 @@ class LifespanManager:
         error, interruption = await self._stop(lifespan, give_up=False)
         if not elsewhere:
             interruption = await self._close_group() or interruption
+            # It has cancelled the body, so there must be an error to say why.
+            error = error or self._corruption
         elif _hosting.on_trio():
             _outcome.report(error, self._logger, beside=None)
             error = RuntimeError(
@@ -288,7 +291,9 @@ class LifespanManager:
 
     def _host(self, lifespan: Lifespan) -> None:
         if lifespan.state not in ENDED:
-            self._own_task = _hosting.start_task(lifespan.run, "anylifespan")
+            self._own_task = _hosting.start_task(
+                lifespan.run, "anylifespan", on_corruption=self._on_corruption
+            )
 
     async def _start(self, lifespan: Lifespan, *, give_up: bool) -> None:
         interruption: BaseException | None = None
@@ -347,6 +352,10 @@ class LifespanManager:
         if self._group is not None and _hosting.is_alive(self._group_host):
             self._group.cancel_scope.cancel()
 
+    def _on_corruption(self, complaint: BaseException) -> None:
+        self._corruption = _outcome.left_open(complaint)
+        _outcome.report(self._corruption, self._logger, beside=None)
+
     async def _close_group(self) -> BaseException | None:
         """Leave the task group, whose only task has ended; a cancellation that came meanwhile."""
         group, self._group = self._group, None
@@ -356,6 +365,8 @@ class LifespanManager:
                 await group.__aexit__(None, None, None)
             except (get_cancelled_exc_class(), KeyboardInterrupt) as exc:
                 return exc
+            except Exception as exc:  # noqa: BLE001 - it is told
+                self._on_corruption(exc)
         return None
 
     def _running(self, what: str) -> Lifespan:

@@ -26,7 +26,7 @@ def startup_error(lifespan: Lifespan, *, required: bool, timeout: float) -> Base
     :param required: whether the application must have a lifespan
     :param timeout: the limit of the startup, in seconds
     """
-    state = lifespan.state
+    state = lifespan.outcome
     error: BaseException | None = None
     if state is State.UNSUPPORTED and required:
         error = LifespanUnsupported(
@@ -55,7 +55,7 @@ def shutdown_error(lifespan: Lifespan, *, timeout: float) -> BaseException | Non
 
     :param timeout: the limit of the shutdown, in seconds
     """
-    state = lifespan.state
+    state = lifespan.outcome
     error: BaseException | None = None
     if state is State.STOP_FAILED:
         reason = lifespan.message or describe(lifespan.raised)
@@ -76,10 +76,10 @@ def shutdown_error(lifespan: Lifespan, *, timeout: float) -> BaseException | Non
 
 def crash(lifespan: Lifespan) -> LifespanCrashed:
     """How the application died while it was serving."""
-    if lifespan.state is State.EXITED and lifespan.raised is not None:
+    if lifespan.outcome is State.EXITED and lifespan.raised is not None:
         raise lifespan.raised
     reason = lifespan.message if lifespan.raised is None else describe(lifespan.raised)
-    deaf = _STILL_RUNS if lifespan.state is State.BREAKING and lifespan.protocol.cancelled else ""
+    deaf = _STILL_RUNS if lifespan.outcome is State.BREAKING and lifespan.protocol.cancelled else ""
     error = LifespanCrashed(f"the application's lifespan crashed while serving: {reason}{deaf}")
     error.__cause__ = lifespan.raised
     return error
@@ -101,17 +101,30 @@ def report(
 
 def tell_unsupported(lifespan: Lifespan, logger: logging.Logger) -> None:
     """Tell that the application serves without a lifespan, if it does."""
-    if lifespan.state is State.START_RAISED:
+    if lifespan.outcome is State.START_RAISED:
         logger.warning(
             "The application raised in its startup, which the ASGI specification takes for an "
             'application without a lifespan; going on without it. Mode "on" makes it an error.',
             exc_info=lifespan.raised,
         )
-    elif lifespan.state is State.UNSUPPORTED:
+    elif lifespan.outcome is State.UNSUPPORTED:
         logger.info(
             "The application has no lifespan (%s); going on without it.",
             _why_unsupported(lifespan),
         )
+
+
+def left_open(complaint: BaseException) -> LifespanCrashed:
+    """What the event loop complained of when the application's task had ended.
+
+    :param complaint: what it raised
+    """
+    error = LifespanCrashed(
+        "the application has ended with a cancel scope or a task group still open in its task, as "
+        "an async generator leaves it that yields inside of one and is not closed (PEP 789)"
+    )
+    error.__cause__ = complaint
+    return error
 
 
 def _why_unsupported(lifespan: Lifespan) -> str:
@@ -128,7 +141,7 @@ def _timed_out(
     timeout: float,
 ) -> BaseException:
     text = f"the application did not finish its {phase} within {timeout:g} seconds"
-    if lifespan.state not in ENDED:
+    if lifespan.outcome not in ENDED:
         text += _STILL_RUNS
     if lifespan.message:
         text += f". It had said: {lifespan.message}"

@@ -111,7 +111,6 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.RAISE: State.START_RAISED,
     },
     State.MISTAKEN: {
-        Event.FOREIGN_MESSAGE: State.MISTAKEN,
         Event.RETURN: State.UNSUPPORTED,
         Event.RAISE: State.UNSUPPORTED,
     },
@@ -136,9 +135,10 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.RAISE: State.STOP_FAILED,
     },
     State.SAID_NOT_STOPPED: _ends_as(State.STOP_FAILED),
-    State.START_LATE: _ends_as(State.START_TIMED_OUT),
-    State.START_CANCELLING: _ends_as(State.START_CANCELLED),
-    State.STOP_LATE: _ends_as(State.STOP_TIMED_OUT),
+    # Being cancelled, where raising means the same as returning.
+    State.START_LATE: {Event.RETURN: State.START_TIMED_OUT},
+    State.START_CANCELLING: {Event.RETURN: State.START_CANCELLED},
+    State.STOP_LATE: {Event.RETURN: State.STOP_TIMED_OUT},
     # A server goes on without the lifespan, and in the end asks it to shut down all the same.
     State.UNSUPPORTED: {Event.SHUTDOWN: State.STOPPED},
     State.START_RAISED: {Event.SHUTDOWN: State.STOPPED},
@@ -227,15 +227,16 @@ class Protocol:
         if self.cancelled:
             return None
         event = parse(message)
-        if not self._move(event):
-            raise LifespanProtocolError(
-                f"the application sent {event.value} after {self.state.value}; "
-                f"{self._expectation()}"
-            )
-        if event is Event.FOREIGN_MESSAGE:
+        allowed = self._move(event)
+        if event is Event.FOREIGN_MESSAGE and self.state is State.MISTAKEN:
             raise LifespanProtocolError(
                 "the application answered the lifespan with a message of another protocol; "
                 f"expected {Event.STARTUP_COMPLETE.value}: does it look at scope['type']?"
+            )
+        if not allowed:
+            raise LifespanProtocolError(
+                f"the application sent {event.value} after {self.state.value}; "
+                f"{self._expectation()}"
             )
         return event
 

@@ -1,0 +1,500 @@
+"""One lifespan under observation: run it, disturb it at one point, and see what is left behind.
+
+A *scheduling point* is where a task lets the event loop run others: each ``yield`` that comes out
+of its coroutine. A trial is decided by what is written in it, so the same one always goes the same
+way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any
+
+import anyio
+import trio
+from anyio.lowlevel import checkpoint
+from apps import Boom
+from catalogue import BODY, SHUTDOWN_TIMEOUT, STARTUP_TIMEOUT, Behaviour, Resources
+from clocks import run_on
+from drives import DRIVES
+
+from anylifespan import LifespanError, LifespanManager, LifespanProtocolError, Phase
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+# Seconds, longer than anything in the catalogue goes on by itself.
+LONG = 100.0
+# When something happens to a task: as it falls asleep; when what it waits for has come, and it does
+# not know of that yet; or as it goes on.
+ASLEEP, BEING_WOKEN, AWAKE = "asleep", "being woken", "awake"
+# When another task does it, a while after the beginning; needs a seed.
+BY_ANOTHER_TASK = "by another task"
+# Seconds after which something is about to happen in the catalogue.
+MOMENTS = [0, 0.5, 1, 2, 5, STARTUP_TIMEOUT, BODY, BODY + 1, BODY + 2, BODY + SHUTDOWN_TIMEOUT]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to whom, and when.
+
+    :ivar what: "cancel scope", "cancel task" (asyncio's own), "Ctrl-C" (trio's own) or "raise"
+    :ivar whom: "caller", "body" or "app"
+    :ivar point: at which of its scheduling points, from 1 on
+    """
+
+    what: str
+    whom: str
+    point: int
+    moment: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """All that decides how a lifespan goes.
+
+    :ivar seed: of the order in which tasks are run, and of what other tasks do meanwhile
+    """
+
+    behaviour: Behaviour
+    way: str
+    mode: str
+    backend: str
+    fault: Fault | None = None
+    seed: int | None = None
+
+
+@dataclass
+class Report:
+    """What was seen of a trial.
+
+    :ivar history: what the application has received, sent and done, in order
+    :ivar trace: which tasks were run, in order
+    :ivar told: what other tasks were told that asked for the shutdown, or waited for a crash
+    :ivar cancelled: whether a cancel scope of the caller's was left early
+    :ivar fired: whether the fault came about before the lifespan was over
+    :ivar problems: what must never be seen, whatever happens
+    """
+
+    trial: Trial
+    history: list[str] = field(default_factory=list)
+    trace: list[str] = field(default_factory=list)
+    error: BaseException | None = None
+    told: list[BaseException] = field(default_factory=list)
+    cancelled: bool = False
+    fired: bool = False
+    phase: Phase | None = None
+    supported: bool | None = None
+    seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[BaseException]:
+        """The error; for a group, those in it."""
+        return list(_leaves(self.error))
+
+
+class Points:
+    """Counts the scheduling points of all that is awaited through it, and acts at one of them.
+
+    :param act: what it returns, if anything, is raised into what is awaited
+    :param tell: called at each point
+    """
+
+    def __init__(
+        self,
+        at: int,
+        moment: str,
+        act: Callable[[], BaseException | None],
+        tell: Callable[[], object],
+    ) -> None:
+        self._at = at
+        self._moment = moment
+        self._act = act
+        self._tell = tell
+        self._count = 0
+
+    def through(self, awaitable: Awaitable[Any]) -> Awaitable[Any]:
+        return _Through(self, awaitable)
+
+    def step_through(self, awaitable: Awaitable[Any]) -> Generator[Any, Any, Any]:
+        steps: Any = awaitable.__await__()
+        resume = partial(steps.send, None)
+        while True:
+            try:
+                trap = resume()
+            except StopIteration as exc:
+                return exc.value
+            self._count += 1
+            self._tell()
+            moment = self._moment if self._count == self._at else ""
+            if moment == ASLEEP:
+                self._act()
+            elif moment == BEING_WOKEN:
+                _call_before_it_is_woken(trap, self._act)
+            try:
+                sent = yield trap
+            except BaseException as exc:
+                resume = partial(steps.throw, exc)
+            else:
+                resume = partial(steps.send, sent)
+            if moment == AWAKE:
+                error = self._act()
+                if error is not None:
+                    resume = partial(steps.throw, error)
+
+
+class _Through:
+    def __init__(self, points: Points, awaitable: Awaitable[Any]) -> None:
+        self._points = points
+        self._awaitable = awaitable
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._points.step_through(self._awaitable)
+
+
+def _call_before_it_is_woken(trap: Any, act: Callable[[], object]) -> None:
+    # asyncio wakes a task by a callback, and those that were registered earlier are called earlier.
+    if trap is None:
+        asyncio.get_running_loop().call_soon(act)
+    else:
+        trap.add_done_callback(lambda _: act())
+
+
+class _Manager(LifespanManager):
+    """Its ``serve`` is a task of its own, whose scheduling points are the caller's too."""
+
+    points: Points
+
+    async def serve(self, **options: Any) -> None:
+        await self.points.through(super().serve(**options))
+
+
+class _Observation:
+    """Runs a trial."""
+
+    def __init__(self, report: Report) -> None:
+        self.trial = report.trial
+        self.report = report
+        self.resources = Resources()
+        self.running = 0
+        self.over = False
+        self.task: asyncio.Task[None] | None = None
+        self.manager = _Manager(
+            self.observed(self.trial.behaviour.make(self.resources)),
+            mode=self.trial.mode,
+            startup_timeout=STARTUP_TIMEOUT,
+            shutdown_timeout=SHUTDOWN_TIMEOUT,
+            logger=_LOGGER,
+        )
+
+    def points_of(self, whom: str) -> Points:
+        fault = self.trial.fault
+        mine = fault is not None and fault.whom == whom and fault.moment != BY_ANOTHER_TASK
+        return Points(
+            fault.point if mine else 0,
+            fault.moment if mine else "",
+            partial(self.strike, fault.what if mine else ""),
+            tell=partial(self.report.trace.append, whom),
+        )
+
+    def strike(self, what: str) -> BaseException | None:
+        if self.over:
+            return None
+        self.report.fired = True
+        if what == "raise":
+            return Boom(f"struck the {self.trial.fault.whom}")
+        if what == "cancel scope":
+            self.scope.cancel()
+        elif what == "cancel task":
+            self.task.cancel()
+        else:
+            _interrupt()
+        return None
+
+    async def main(self) -> None:
+        report = self.report
+        bystanders = {task.id for task in anyio.get_running_tasks()}
+        with _generators() as generators:
+            began_at = anyio.current_time()
+            if self.trial.seed is None:
+                await self.call_and_tell()
+            else:
+                async with anyio.create_task_group() as company:
+                    for member in self.company(random.Random(self.trial.seed)):
+                        company.start_soon(member)
+                    await self.call_and_tell()
+                    company.cancel_scope.cancel()
+            report.seconds = anyio.current_time() - began_at
+            if self.running and self.may_still_run():
+                await self.wait_for_the_app()
+            if on_trio(self.trial.backend):
+                # There the lifespan's task is in another, which may take a few more turns to end.
+                await anyio.wait_all_tasks_blocked()
+            tasks = [one for one in anyio.get_running_tasks() if one.id not in bystanders]
+            if tasks:
+                report.problems.append(f"tasks were left: {tasks}")
+            for generator in map(_dereference, generators):
+                if generator is not None and generator.ag_frame is not None:
+                    report.problems.append(f"a generator was left: {generator}")
+
+    async def call_and_tell(self) -> None:
+        try:
+            await self.call()
+        except BaseException as exc:
+            self.report.error = exc
+
+    def company(self, random_: random.Random) -> Iterator[Callable[[], Awaitable[None]]]:
+        """Other tasks, which do what they do at some moment."""
+
+        async def soon() -> None:
+            await anyio.sleep(random_.choice(MOMENTS))
+            for _ in range(random_.randrange(8)):
+                await checkpoint()
+
+        async def cancel() -> None:
+            await soon()
+            self.strike("cancel scope")
+
+        async def shut_down() -> None:
+            await soon()
+            if self.manager.phase in (Phase.IDLE, Phase.STARTING):
+                return
+            if self.trial.way == "serve":
+                self.manager.request_shutdown()
+            elif self.trial.way == "startup":
+                try:
+                    await self.manager.shutdown()
+                except LifespanError as exc:
+                    self.report.told.append(exc)
+
+        async def wait_crashed() -> None:
+            self.report.told.append(await self.manager.wait_crashed())
+
+        if self.trial.fault is not None:
+            yield cancel
+        if random_.random() < 0.5:
+            yield shut_down
+        if random_.random() < 0.5:
+            yield wait_crashed
+
+    async def call(self) -> None:
+        trial = self.trial
+        points = self.points_of("caller")
+        if not on_trio(trial.backend):
+            self.task = asyncio.current_task()
+        self.manager.points = points
+        with anyio.CancelScope() as self.scope:
+            await points.through(DRIVES[trial.way](self.manager, self.body))
+            self.over = True
+            # If a cancellation was asked for, it was not to get lost. One checkpoint would do if
+            # the tasks ran in their usual order.
+            for _ in range(3):
+                await checkpoint()
+        self.report.cancelled = self.scope.cancelled_caught
+
+    async def body(self) -> None:
+        await self.points_of("body").through(self.body_itself())
+
+    async def body_itself(self) -> None:
+        for _ in range(2):
+            await anyio.sleep(BODY / 2)
+
+    def may_still_run(self) -> bool:
+        return self.trial.way == "startup" and bool(self.trial.behaviour.deaf)
+
+    async def wait_for_the_app(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(LONG)
+
+    def observed(self, app: Any) -> Any:
+        """The application, with its history told and its scheduling points counted."""
+        if isinstance(app, type):  # of ASGI 2
+            return lambda scope: partial(self.watch, app(scope), ())
+
+        async def asgi3(scope: Any, receive: Any, send: Any) -> None:
+            await self.watch(app, (scope,), receive, send)
+
+        return asgi3
+
+    async def watch(self, app: Any, scope: tuple[Any, ...], receive: Any, send: Any) -> None:
+        tell = self.report.history.append
+
+        async def receive_and_tell() -> Any:
+            event = await receive()
+            tell(f"received {event['type']}")
+            return event
+
+        async def send_and_tell(message: Any) -> None:
+            try:
+                await send(message)
+            except LifespanProtocolError:
+                tell(f"tried {message['type']}")
+                raise
+            tell(f"sent {message['type']}")
+
+        self.running += 1
+        try:
+            await self.points_of("app").through(app(*scope, receive_and_tell, send_and_tell))
+        except anyio.get_cancelled_exc_class():
+            tell("was cancelled")
+            raise
+        except BaseException as exc:
+            tell(f"raised {type(exc).__name__}")
+            raise
+        else:
+            tell("returned")
+        finally:
+            self.running -= 1
+
+
+def run(trial: Trial) -> Report:
+    """Run one lifespan, and look for what must never be seen."""
+    report = Report(trial)
+    _open_what_stays_open(trial.backend)
+    threads = set(threading.enumerate())
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with _complaints(report.problems) as complain, _collected_garbage():
+        _observe(report, complain)
+    if not trial.behaviour.unwinds and trial.fault is not None and trial.fault.whom == "app":
+        report.problems.clear()
+    # Those of others may end meanwhile.
+    if set(threading.enumerate()) - threads:
+        report.problems.append(f"threads were left: {threading.enumerate()}")
+    if len(os.listdir("/proc/self/fd")) > descriptors:
+        report.problems.append(f"descriptors were left: {os.listdir('/proc/self/fd')}")
+    if report.seconds > STARTUP_TIMEOUT + BODY + SHUTDOWN_TIMEOUT + trial.behaviour.deaf + 0.01:
+        report.problems.append(f"it took {report.seconds} seconds")
+    return report
+
+
+@cache
+def _open_what_stays_open(backend: str) -> None:
+    """An event loop may open something in the process when the first of its kind is run."""
+
+    async def nothing() -> None:
+        pass
+
+    run_on(backend, nothing, complain=print)
+
+
+def _observe(report: Report, complain: Callable[[object], None]) -> None:
+    trial = report.trial
+    observation = _Observation(report)
+    try:
+        run_on(trial.backend, observation.main, seed=trial.seed, complain=complain)
+    except BaseException as exc:
+        # An event loop is ended by SystemExit and KeyboardInterrupt in any of its tasks.
+        report.error = exc
+    report.phase = observation.manager.phase
+    report.supported = observation.manager.supported
+    if observation.running:
+        report.problems.append("the application still runs")
+    if observation.resources.held:
+        report.problems.append(f"not closed: {observation.resources.held}")
+    report.problems += observation.resources.mistakes
+
+
+@contextmanager
+def _collected_garbage() -> Iterator[None]:
+    """Whatever is dropped inside has been finalized in the end, and nothing else has to be."""
+    gc.collect(1)
+    gc.disable()
+    try:
+        yield
+        gc.collect(0)
+    finally:
+        gc.enable()
+
+
+def on_trio(backend: str) -> bool:
+    return backend == "trio"
+
+
+@trio.lowlevel.enable_ki_protection
+def _interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def _leaves(error: BaseException | None) -> Iterator[BaseException]:
+    if isinstance(error, trio.TrioInternalError):
+        # What trio's Nursery.start() makes of a task that fails while Ctrl-C interrupts its parent.
+        error = error.__cause__
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    elif error is not None:
+        yield error
+
+
+def _dereference(generator: weakref.ref[Any]) -> Any:
+    return generator()
+
+
+@contextmanager
+def _generators() -> Iterator[list[weakref.ref[Any]]]:
+    """The asynchronous generators that are begun."""
+    begun: list[weakref.ref[Any]] = []
+    hooks = sys.get_asyncgen_hooks()
+
+    def firstiter(generator: Any) -> None:
+        begun.append(weakref.ref(generator))
+        hooks.firstiter(generator)
+
+    sys.set_asyncgen_hooks(firstiter=firstiter)
+    try:
+        yield begun
+    finally:
+        sys.set_asyncgen_hooks(firstiter=hooks.firstiter)
+
+
+class _Complaints(logging.Handler):
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._problems = problems
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._problems.append(f"{record.name}: {self.format(record)}")
+
+
+@contextmanager
+def _complaints(problems: list[str]) -> Iterator[Callable[[object], None]]:
+    """What nobody was told of but the event loop, the warnings module or the interpreter."""
+    hook = sys.unraisablehook
+    handler = _Complaints(problems)
+    loggers = [logging.getLogger("asyncio"), logging.getLogger("trio")]
+    sys.unraisablehook = lambda info: problems.append(f"unraisable: {info.exc_value!r}")
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            yield lambda complaint: problems.append(f"the event loop: {complaint}")
+    finally:
+        sys.unraisablehook = hook
+        for logger in loggers:
+            logger.removeHandler(handler)
+    problems += [f"{warning.category.__name__}: {warning.message}" for warning in warned]
+
+
+class _Logger(logging.Logger):
+    """Formats what it is told, and keeps nothing."""
+
+    def handle(self, record: logging.LogRecord) -> None:
+        record.getMessage()
+
+
+_LOGGER = _Logger("trials", logging.DEBUG)

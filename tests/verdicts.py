@@ -1,0 +1,194 @@
+"""Whether a trial went as docs/semantics.md has it.
+
+An application that was disturbed is no longer the one of the catalogue. But what it has received,
+sent and done was observed, and :mod:`model` tells what that means. Two things cannot be seen from
+the application: when it was asked to shut down, and when it was given up. So all moments are tried,
+and what became of the lifespan must have an explanation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from functools import cache
+
+import trio
+from apps import Boom
+from model import CUTS, Model
+from trials import Report
+
+from anylifespan import LifespanCrashed, Phase
+
+# What is raised, or None, and what the manager shows in the end.
+Verdict = tuple[type[BaseException] | None, Phase, bool | None]
+STRUCK = {
+    "raise": Boom,
+    "Ctrl-C": KeyboardInterrupt,
+    "cancel task": asyncio.CancelledError,
+    "cancel scope": (asyncio.CancelledError, trio.Cancelled),
+}
+# Seconds, the shortest time after which an application is ever given up.
+LINGER = 5.0
+
+
+def check(report: Report) -> None:
+    """Fail, with all there is to say, if it did not go as it should."""
+    problems = [*report.problems, *_wrong_outcome(report)]
+    assert not problems, "\n".join(
+        [
+            "",
+            f"{report.trial}",
+            *problems,
+            f"raised: {report.errors}, cancelled: {report.cancelled}, told: {report.told}",
+            f"in the end: {report.phase}, supported: {report.supported}",
+            f"after {report.seconds} seconds; the application {report.history}",
+        ]
+    )
+
+
+def _wrong_outcome(report: Report) -> Iterator[str]:
+    if report.fired or report.trial.seed is not None:
+        yield from _unexplained(report)
+        return
+    outcome = report.trial.behaviour.outcome(report.trial.mode, report.trial.way)
+    if [type(error) for error in report.errors] != ([outcome.error] if outcome.error else []):
+        yield f"it was to raise {outcome.error}"
+    if outcome.text not in str(report.error):
+        yield f"{outcome.text!r} is not in {report.error}"
+    if (report.phase, report.supported) != (outcome.phase, outcome.supported):
+        yield f"it was to end as {outcome}"
+
+
+def _unexplained(report: Report) -> Iterator[str]:
+    trial = report.trial
+    fault = trial.fault if report.fired else None
+    given_up = bool(trial.behaviour.deaf) and trial.way == "startup"
+    possible = _explanations(
+        tuple(report.history),
+        trial.mode,
+        abandoned=fault is not None and fault.whom != "app",
+        late=report.seconds >= LINGER,
+        given_up=given_up,
+    )
+    if (report.phase, report.supported) not in {verdict[1:] for verdict in possible}:
+        yield f"nothing explains how it ended; what could: {possible}"
+    told = {verdict[0] for verdict in possible}
+    if not {type(error) for error in report.told} <= told:
+        yield f"another task was told {report.told}, and there was but {told}"
+    if fault is None:
+        if not {type(error) for error in report.errors} <= told:
+            yield f"it was to raise one of {told}"
+        if not report.errors and not report.told and None not in told:
+            yield f"nobody was told of {told}"
+        return
+    if fault.whom == "app":
+        # An exception where a task group waits for its tasks leaves it open, which is told.
+        told |= {LifespanCrashed} if "PEP 789" in str(report.error) else set()
+        if (type(report.error) if report.error else None) not in told:
+            yield f"it was to raise one of {told}"
+        return
+    struck = [error for error in _with_contexts(report.errors) if _is_stroke(report, error)]
+    if not report.cancelled and not report.errors:
+        yield "the interruption got lost"
+    for error in report.errors:
+        if not _is_stroke(report, error) and type(error) not in told:
+            yield f"{error!r} is none of {told}"
+    if isinstance(report.error, (SystemExit, KeyboardInterrupt)):
+        return  # on asyncio it stops the event loop, whatever else there was to be raised
+    if fault.what == "raise" and not struck:
+        yield "what the body raised got lost"
+    if fault.whom == "body" and trial.way == "async with" and report.errors != struck[-1:]:
+        yield "what the body raised was to come out as it was"
+
+
+def _is_stroke(report: Report, error: BaseException) -> bool:
+    return isinstance(error, STRUCK[report.trial.fault.what])
+
+
+def _with_contexts(errors: list[BaseException]) -> Iterator[BaseException]:
+    for error in errors:
+        one: BaseException | None = error
+        while one is not None:
+            yield one
+            one = one.__context__
+
+
+@cache
+def _explanations(
+    history: tuple[str, ...], mode: str, *, abandoned: bool, late: bool, given_up: bool
+) -> frozenset[Verdict]:
+    """All that can have become of an application with such a history.
+
+    :param abandoned: whether its caller may have stopped to wait for it
+    :param late: whether it may have run out of time
+    :param given_up: whether its caller may have left it running
+    """
+    facts = [_fact(one) for one in history]
+    verdicts: set[Verdict] = set()
+    for asked in [None, *range(len(facts) + 1)]:
+        for cut in [None, *range(len(facts) + 1)]:
+            for why in CUTS if cut is not None else [""]:
+                if why == "ran out of time" and not late:
+                    continue
+                verdicts |= _follow(facts, mode, asked, cut, why, abandoned, given_up)
+    return frozenset(verdicts)
+
+
+def _follow(
+    facts: list[str],
+    mode: str,
+    asked: int | None,
+    cut: int | None,
+    why: str,
+    abandoned: bool,
+    given_up: bool,
+) -> set[Verdict]:
+    model = Model()
+    errors: set[type[BaseException] | None] = set()
+    for place, fact in enumerate([*facts, ""]):
+        if place == cut:
+            if not model.is_possible(why):
+                return set()
+            if why == "nobody waits" and not abandoned and not model.has_said_its_last_word:
+                return set()
+            model.happens(why)
+        if place == asked:
+            model.happens("asked")
+        if given_up:
+            errors.add(model.error(mode))
+        if fact == "received lifespan.shutdown":
+            if not model.asked:
+                return set()
+        elif fact in EXITS:
+            model.happens("exited")
+            errors.add(EXITS[fact])
+        elif fact:
+            model.happens(fact)
+    if not model.end:
+        # It was never called.
+        if not model.cut or facts:
+            return set()
+        model.happens("returned")
+    if model.end != "exited":
+        errors.add(model.error(mode))
+    phase = model.phase
+    if mode == "on" and model.supported is False:
+        phase = Phase.FAILED
+    return {(error, phase, model.supported) for error in errors}
+
+
+EXITS: dict[str, type[BaseException]] = {
+    "raised SystemExit": SystemExit,
+    "raised KeyboardInterrupt": KeyboardInterrupt,
+}
+
+
+def _fact(told: str) -> str:
+    """What it means for the model that the application has told of something."""
+    if told in EXITS or told in ("returned", "received lifespan.shutdown"):
+        return told
+    if told == "received lifespan.startup":
+        return "received"
+    if told.startswith(("raised ", "was cancelled")):
+        return "raised"
+    return told.replace("tried", "sent").replace("websocket.accept", "http.response.start")
