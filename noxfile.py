@@ -1,4 +1,4 @@
-"""How to work on anylifespan: ``nox -s tests``, ``lint``, ``typing``, ``coverage``."""
+"""How to work on anylifespan: ``nox -s tests``, ``lint``, ``typing``, ``coverage``, and more."""
 
 from __future__ import annotations
 
@@ -47,6 +47,13 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def debug(session: nox.Session) -> None:
+    """The tests, with asyncio's and Python's own checks switched on."""
+    install(session, "tests")
+    session.run("python", "-X", "dev", "-m", "pytest", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and common mistakes."""
     session.install(*nox.project.dependency_groups(PROJECT, "lint"), silent=True)
@@ -67,6 +74,30 @@ def coverage(session: nox.Session) -> None:
     """All lines and branches of the library are to be run by the tests."""
     install(session, "tests")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
+    # What is exhaustible runs no other lines, only very often.
+    session.run("coverage", "run", "-m", "pytest", "-q", "-m", "not exhaustible", *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+
+
+@nox.session
+def exhaustive(session: nox.Session) -> None:
+    """More faults, schedules and message orders: about a quarter of an hour."""
+    install(session, "tests")
+    session.run("pytest", "-q", "--exhaustive", "-m", "exhaustible", *session.posargs)
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Whether the tests notice what is changed in the core: about half an hour."""
+    install(session, "tests")
+    session.install(*nox.project.dependency_groups(PROJECT, "mutation"), silent=True)
+    session.run("python", "tests/mutation.py")
+
+
+@nox.session
+@nox.parametrize("backend", ["asyncio", "uvloop", "trio"])
+def soak(session: nox.Session, backend: str) -> None:
+    """Very many lifespans in one process: about ten minutes for each backend."""
+    install(session, "tests")
+    session.run("python", "tests/soak.py", backend, *(session.posargs or ["100000"]))

@@ -4,27 +4,21 @@ import gc
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from anyio import current_time
-from clocks import VirtualClockLoop
+from clocks import LOOPS
 from drives import DRIVES, Drive
 from trio.testing import MockClock
-
-try:
-    from clocks import VirtualClockUvloop
-except ImportError:  # pragma: no cover
-    VirtualClockUvloop = None
 
 pytest_plugins = ["pytester"]
 
 BACKENDS: dict[str, Callable[[], tuple[str, dict[str, Any]]]] = {
-    "asyncio": lambda: ("asyncio", {"loop_factory": VirtualClockLoop}),
     "trio": lambda: ("trio", {"clock": MockClock(autojump_threshold=0)}),
+    **{name: partial(tuple, ["asyncio", {"loop_factory": loop}]) for name, loop in LOOPS.items()},
 }
-if VirtualClockUvloop is not None:
-    BACKENDS["uvloop"] = lambda: ("asyncio", {"loop_factory": VirtualClockUvloop})
 
 
 @pytest.fixture(params=sorted(BACKENDS))
@@ -111,6 +105,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "exhaustive: runs with --exhaustive only")
+    config.addinivalue_line("markers", "exhaustible: tries more with --exhaustive")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ from drives import DRIVES
 from trials import Trial, run
 from verdicts import check
 
-pytestmark = pytest.mark.usefixtures("tidy")
+pytestmark = [pytest.mark.exhaustible, pytest.mark.usefixtures("tidy")]
 
 ROWS = {str(row) for row in range(1, 21)}
 

@@ -15,6 +15,8 @@ from model import FACTS, FOREIGN, MESSAGES, NONSENSE, Model
 from anylifespan import LifespanProtocolError
 from anylifespan._protocol import TRANSITIONS, Event, Protocol, State
 
+pytestmark = pytest.mark.exhaustible
+
 ENDS = {"returned": Event.RETURN, "raised": Event.RAISE, "exited": Event.EXIT}
 CUTS = {"ran out of time": Event.TIMEOUT, "nobody waits": Event.CANCEL}
 

@@ -16,10 +16,10 @@ from drives import DRIVES
 from trials import BY_ANOTHER_TASK, Fault, Report, Trial, run
 from verdicts import check
 
-pytestmark = pytest.mark.usefixtures("tidy")
+pytestmark = [pytest.mark.exhaustible, pytest.mark.usefixtures("tidy")]
 
 # How many seeds for each case.
-SEEDS, SEEDS_EXHAUSTIVE = 6, 300
+SEEDS, SEEDS_EXHAUSTIVE = 6, 100
 
 
 def cases() -> Iterator[object]:

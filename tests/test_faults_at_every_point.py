@@ -16,7 +16,7 @@ from drives import DRIVES
 from trials import ASLEEP, AWAKE, BEING_WOKEN, Fault, Trial, run
 from verdicts import check
 
-pytestmark = pytest.mark.usefixtures("tidy")
+pytestmark = [pytest.mark.exhaustible, pytest.mark.usefixtures("tidy")]
 
 CANCELLATIONS = {
     "asyncio": [

@@ -121,3 +121,14 @@ def test_what_the_callers_see(steps: list[str | Event], supported: bool, phase: 
         else:
             protocol.end(step)
     assert (protocol.supported, protocol.phase) == (supported, phase)
+
+
+@pytest.mark.parametrize(
+    ("length", "shown"),
+    [(98, "'" + 98 * "x" + "'"), (99, "'" + 96 * "x" + "...")],
+    ids=["whole", "shortened"],
+)
+def test_what_is_no_message_is_shown_in_a_hundred_characters(length: int, shown: str) -> None:
+    with pytest.raises(LifespanProtocolError) as info:
+        Protocol().send(length * "x")
+    assert str(info.value).endswith(f"got str: {shown}")

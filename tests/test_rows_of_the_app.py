@@ -815,3 +815,17 @@ async def test_4_with_a_task_group_left_open(structured_drive: Any, log: Any) ->
         assert "PEP 789" in str(raised)
         assert isinstance(raised.__cause__, Exception)
         assert logging.ERROR in levels(log)
+
+
+@pytest.mark.parametrize(
+    ("steps", "error"),
+    [([receives, hangs], StartupTimeout), ([receives, started, receives, hangs], ShutdownTimeout)],
+    ids=["7", "14"],
+)
+async def test_7_and_14_by_default_after_thirty_seconds(
+    drive: Any, passed: Any, steps: Any, error: Any
+) -> None:
+    since = current_time()
+    with pytest.raises(error, match="within 30 seconds"):
+        await drive(LifespanManager(app(*steps)))
+    assert passed(since, 30)

@@ -14,6 +14,7 @@ import pytest
 import trio
 from anyio import current_time
 from apps import app, hangs, raises, receives, sends, sleeps, started, stopped, well_behaved
+from clocks import LOOPS
 from conftest import BACKENDS
 from drives import DRIVES
 from trio.testing import MockClock
@@ -576,7 +577,8 @@ def test_the_bare_task_is_cancelled(asyncio_backend: str) -> None:
     run_on_asyncio(asyncio_backend, main)
 
 
-def test_the_bare_task_is_cancelled_before_its_first_step(asyncio_backend: str) -> None:
+@pytest.mark.parametrize("loop", [one for one in LOOPS if "eager" not in one])
+def test_the_bare_task_is_cancelled_before_its_first_step(loop: str) -> None:
     async def main() -> None:
         async def startup() -> None:
             await manager.startup()
@@ -590,7 +592,7 @@ def test_the_bare_task_is_cancelled_before_its_first_step(asyncio_backend: str) 
         with pytest.raises(TimeoutError):
             await starting
 
-    run_on_asyncio(asyncio_backend, main)
+    run_on_asyncio(loop, main)
 
 
 def test_the_event_loop_ends_without_a_shutdown(backend: str) -> None:
