@@ -47,10 +47,10 @@ test-command = "sh -c '{command}'"
 name = "local"
 
 [cosmic-ray.filters.operators-filter]
-# | is used in annotations only. What is compared by identity (None, enumerations, tasks) is equal
-# to nothing else, and raises a TypeError when it is asked for its order.
+# | is used in annotations only, and * in signatures. What is compared by identity (None,
+# enumerations, tasks) is equal to nothing else, and raises a TypeError when asked for its order.
 exclude-operators = [
-    "core/ReplaceBinaryOperator_BitOr_.*",
+    "core/ReplaceBinaryOperator_(BitOr|Mul)_.*",
     "core/ReplaceComparisonOperator_Is_(Eq|Lt|LtE|Gt|GtE)",
     "core/ReplaceComparisonOperator_IsNot_(NotEq|Lt|LtE|Gt|GtE)",
 ]

@@ -125,8 +125,8 @@ def test_what_the_callers_see(steps: list[str | Event], supported: bool, phase: 
 
 @pytest.mark.parametrize(
     ("length", "shown"),
-    [(98, "'" + 98 * "x" + "'"), (99, "'" + 96 * "x" + "...")],
-    ids=["whole", "shortened"],
+    [(3, "'xxx'"), (98, "'" + 98 * "x" + "'"), (99, "'" + 96 * "x" + "...")],
+    ids=["short", "whole", "shortened"],
 )
 def test_what_is_no_message_is_shown_in_a_hundred_characters(length: int, shown: str) -> None:
     with pytest.raises(LifespanProtocolError) as info:

@@ -577,8 +577,9 @@ def test_the_bare_task_is_cancelled(asyncio_backend: str) -> None:
     run_on_asyncio(asyncio_backend, main)
 
 
+@pytest.mark.parametrize("caller", ["waits", "is cancelled"])
 @pytest.mark.parametrize("loop", [one for one in LOOPS if "eager" not in one])
-def test_the_bare_task_is_cancelled_before_its_first_step(loop: str) -> None:
+def test_the_bare_task_is_cancelled_before_its_first_step(loop: str, caller: str) -> None:
     async def main() -> None:
         async def startup() -> None:
             await manager.startup()
@@ -589,8 +590,13 @@ def test_the_bare_task_is_cancelled_before_its_first_step(loop: str) -> None:
         for task in asyncio.all_tasks():
             if task.get_name() == "anylifespan":
                 task.cancel()
-        with pytest.raises(TimeoutError):
+        if caller == "is cancelled":
+            starting.cancel()
+        since = current_time()
+        with pytest.raises(TimeoutError if caller == "waits" else asyncio.CancelledError):
             await starting
+        assert current_time() - since <= 5.01
+        assert manager.phase is (Phase.FAILED if caller == "waits" else Phase.STOPPED)
 
     run_on_asyncio(loop, main)
 

@@ -273,11 +273,12 @@ class Lifespan:
                 continue
             if not limit.cancelled_caught or self.protocol.cancelled is not cancelled:
                 continue
-            if not cancelled:
+            if not cancelled or self._task is None:
                 self._run_out_of_time()
                 continue
             looks += 1
             self._warn(
+                self._task,
                 "The application still runs %g seconds after it was cancelled: it ignores the "
                 "cancellation, or waits for a thread that cannot be cancelled.",
                 PATROL * looks,
@@ -300,13 +301,14 @@ class Lifespan:
         self.where = where_waiting(self._task)
         if self.state in LAST_WORDS:
             self._warn(
+                self._task,
                 "The application still runs %g seconds after %s; cancelling it.",
                 current_time() - self._last_word_at,
                 self.state.value,
             )
 
-    def _warn(self, text: str, *args: object) -> None:
-        where = show(where_waiting(self._task))
+    def _warn(self, task: TaskInfo, text: str, *args: object) -> None:
+        where = show(where_waiting(task))
         self._logger.warning(f"{text} It is waiting at:\n%s", *args, where)
 
     def _cancel(self, why: Event) -> None:

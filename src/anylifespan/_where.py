@@ -20,17 +20,13 @@ from anyio import TaskInfo, get_running_tasks
 _NOT_THE_APP = {"anylifespan", "anyio", "asyncio", "contextlib", "trio", "uvloop"}
 
 
-def where_waiting(task: TaskInfo | None) -> StackSummary:
+def where_waiting(task: TaskInfo) -> StackSummary:
     """The application's frames in a suspended task, outermost first.
 
     Behind them come those of the tasks that it started in task groups, since an application that
     waits for its children is stuck where they are.
-
-    :param task: None for one that has not begun
     """
     stack = StackSummary()
-    if task is None:
-        return stack
     stack.extend(_summaries(task.coro))
     # By their text: many a task may wait at one place, and the order of tasks says nothing.
     children = {repr(frames): frames for frames in map(_summaries, _coroutines_below(task))}
