@@ -13,7 +13,8 @@ import pytest
 from catalogue import CATALOGUE, Behaviour
 from clocks import LOOPS
 from drives import DRIVES
-from trials import ASLEEP, AWAKE, BEING_WOKEN, Fault, Trial, run
+from points import ASLEEP, AWAKE, BEING_WOKEN
+from trials import Fault, Trial, run
 from verdicts import check
 
 pytestmark = [pytest.mark.exhaustible, pytest.mark.usefixtures("tidy")]

@@ -1,24 +1,16 @@
 """One lifespan under observation: run it, disturb it at one point, and see what is left behind.
 
-A *scheduling point* is where a task lets the event loop run others: each ``yield`` that comes out
-of its coroutine. A trial is decided by what is written in it, so the same one always goes the same
-way.
+A trial is decided by what is written in it, so the same one always goes the same way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import os
 import random
 import signal
 import sys
-import threading
-import warnings
-import weakref
-from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -30,6 +22,8 @@ from apps import Boom
 from catalogue import BODY, SHUTDOWN_TIMEOUT, STARTUP_TIMEOUT, Behaviour, Resources
 from clocks import run_on
 from drives import DRIVES
+from leftovers import collected_garbage, complaints, generators, still_open, threads_and_descriptors
+from points import Points
 
 from anylifespan import LifespanError, LifespanManager, LifespanProtocolError, Phase
 
@@ -38,9 +32,6 @@ if sys.version_info < (3, 11):
 
 # Seconds, longer than anything in the catalogue goes on by itself.
 LONG = 100.0
-# When something happens to a task: as it falls asleep; when what it waits for has come, and it does
-# not know of that yet; or as it goes on.
-ASLEEP, BEING_WOKEN, AWAKE = "asleep", "being woken", "awake"
 # When another task does it, a while after the beginning; needs a seed.
 BY_ANOTHER_TASK = "by another task"
 # Seconds after which something is about to happen in the catalogue.
@@ -107,73 +98,6 @@ class Report:
         return list(_leaves(self.error))
 
 
-class Points:
-    """Counts the scheduling points of all that is awaited through it, and acts at one of them.
-
-    :param act: what it returns, if anything, is raised into what is awaited
-    :param tell: called at each point
-    """
-
-    def __init__(
-        self,
-        at: int,
-        moment: str,
-        act: Callable[[], BaseException | None],
-        tell: Callable[[], object],
-    ) -> None:
-        self._at = at
-        self._moment = moment
-        self._act = act
-        self._tell = tell
-        self._count = 0
-
-    def through(self, awaitable: Awaitable[Any]) -> Awaitable[Any]:
-        return _Through(self, awaitable)
-
-    def step_through(self, awaitable: Awaitable[Any]) -> Generator[Any, Any, Any]:
-        steps: Any = awaitable.__await__()
-        resume = partial(steps.send, None)
-        while True:
-            try:
-                trap = resume()
-            except StopIteration as exc:
-                return exc.value
-            self._count += 1
-            self._tell()
-            moment = self._moment if self._count == self._at else ""
-            if moment == ASLEEP:
-                self._act()
-            elif moment == BEING_WOKEN:
-                _call_before_it_is_woken(trap, self._act)
-            try:
-                sent = yield trap
-            except BaseException as exc:
-                resume = partial(steps.throw, exc)
-            else:
-                resume = partial(steps.send, sent)
-            if moment == AWAKE:
-                error = self._act()
-                if error is not None:
-                    resume = partial(steps.throw, error)
-
-
-class _Through:
-    def __init__(self, points: Points, awaitable: Awaitable[Any]) -> None:
-        self._points = points
-        self._awaitable = awaitable
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self._points.step_through(self._awaitable)
-
-
-def _call_before_it_is_woken(trap: Any, act: Callable[[], object]) -> None:
-    # asyncio wakes a task by a callback, and those that were registered earlier are called earlier.
-    if trap is None:
-        asyncio.get_running_loop().call_soon(act)
-    else:
-        trap.add_done_callback(lambda _: act())
-
-
 class _Manager(LifespanManager):
     """Its ``serve`` is a task of its own, whose scheduling points are the caller's too."""
 
@@ -228,7 +152,7 @@ class _Observation:
     async def main(self) -> None:
         report = self.report
         bystanders = {task.id for task in anyio.get_running_tasks()}
-        with _generators() as generators:
+        with generators() as begun:
             began_at = anyio.current_time()
             if self.trial.seed is None:
                 await self.call_and_tell()
@@ -247,9 +171,7 @@ class _Observation:
             tasks = [one for one in anyio.get_running_tasks() if one.id not in bystanders]
             if tasks:
                 report.problems.append(f"tasks were left: {tasks}")
-            for generator in map(_dereference, generators):
-                if generator is not None and generator.ag_frame is not None:
-                    report.problems.append(f"a generator was left: {generator}")
+            report.problems += [f"a generator was left: {one}" for one in still_open(begun)]
 
     async def call_and_tell(self) -> None:
         try:
@@ -365,17 +287,14 @@ def run(trial: Trial) -> Report:
     """Run one lifespan, and look for what must never be seen."""
     report = Report(trial)
     _open_what_stays_open(trial.backend)
-    threads = set(threading.enumerate())
-    descriptors = len(os.listdir("/proc/self/fd"))
-    with _complaints(report.problems) as complain, _collected_garbage():
+    with (
+        threads_and_descriptors(report.problems),
+        complaints(report.problems) as complain,
+        collected_garbage(),
+    ):
         _observe(report, complain)
     if not trial.behaviour.unwinds and trial.fault is not None and trial.fault.whom == "app":
         report.problems.clear()
-    # Those of others may end meanwhile.
-    if set(threading.enumerate()) - threads:
-        report.problems.append(f"threads were left: {threading.enumerate()}")
-    if len(os.listdir("/proc/self/fd")) > descriptors:
-        report.problems.append(f"descriptors were left: {os.listdir('/proc/self/fd')}")
     if report.seconds > STARTUP_TIMEOUT + BODY + SHUTDOWN_TIMEOUT + trial.behaviour.deaf + 0.01:
         report.problems.append(f"it took {report.seconds} seconds")
     return report
@@ -408,18 +327,6 @@ def _observe(report: Report, complain: Callable[[object], None]) -> None:
     report.problems += observation.resources.mistakes
 
 
-@contextmanager
-def _collected_garbage() -> Iterator[None]:
-    """Whatever is dropped inside has been finalized in the end, and nothing else has to be."""
-    gc.collect(1)
-    gc.disable()
-    try:
-        yield
-        gc.collect(0)
-    finally:
-        gc.enable()
-
-
 def on_trio(backend: str) -> bool:
     return backend == "trio"
 
@@ -438,56 +345,6 @@ def _leaves(error: BaseException | None) -> Iterator[BaseException]:
             yield from _leaves(one)
     elif error is not None:
         yield error
-
-
-def _dereference(generator: weakref.ref[Any]) -> Any:
-    return generator()
-
-
-@contextmanager
-def _generators() -> Iterator[list[weakref.ref[Any]]]:
-    """The asynchronous generators that are begun."""
-    begun: list[weakref.ref[Any]] = []
-    hooks = sys.get_asyncgen_hooks()
-
-    def firstiter(generator: Any) -> None:
-        begun.append(weakref.ref(generator))
-        hooks.firstiter(generator)
-
-    sys.set_asyncgen_hooks(firstiter=firstiter)
-    try:
-        yield begun
-    finally:
-        sys.set_asyncgen_hooks(firstiter=hooks.firstiter)
-
-
-class _Complaints(logging.Handler):
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__(logging.WARNING)
-        self._problems = problems
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._problems.append(f"{record.name}: {self.format(record)}")
-
-
-@contextmanager
-def _complaints(problems: list[str]) -> Iterator[Callable[[object], None]]:
-    """What nobody was told of but the event loop, the warnings module or the interpreter."""
-    hook = sys.unraisablehook
-    handler = _Complaints(problems)
-    loggers = [logging.getLogger("asyncio"), logging.getLogger("trio")]
-    sys.unraisablehook = lambda info: problems.append(f"unraisable: {info.exc_value!r}")
-    for logger in loggers:
-        logger.addHandler(handler)
-    try:
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
-            yield lambda complaint: problems.append(f"the event loop: {complaint}")
-    finally:
-        sys.unraisablehook = hook
-        for logger in loggers:
-            logger.removeHandler(handler)
-    problems += [f"{warning.category.__name__}: {warning.message}" for warning in warned]
 
 
 class _Logger(logging.Logger):
