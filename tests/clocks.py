@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
 import selectors
 import sys
@@ -76,6 +77,8 @@ if uvloop is not None:
 
         def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
             timer = asyncio.TimerHandle(when, callback, args, self, context)
+            if when == math.inf:  # as sleep_forever() has it
+                return timer
             heapq.heappush(self._timers, timer)
             if not self._pumping:
                 self._pumping = True
