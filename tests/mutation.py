@@ -121,7 +121,8 @@ def outcome(module: str, database: Any) -> tuple[int, list[Mutant]]:
     tried = 0
     survivors = []
     for _, result in database.completed_work_items:
-        if result.test_outcome is None:  # filtered out
+        # Filtered out, or what the tool cannot make of the code.
+        if result.test_outcome in (None, TestOutcome.INCOMPETENT):
             continue
         tried += 1
         if result.test_outcome is TestOutcome.SURVIVED:
