@@ -98,6 +98,6 @@ def mutation(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("backend", ["asyncio", "uvloop", "trio"])
 def soak(session: nox.Session, backend: str) -> None:
-    """Very many lifespans in one process: about ten minutes for each backend."""
+    """Very many lifespans in one process: about five minutes for each backend."""
     install(session, "tests")
     session.run("python", "tests/soak.py", backend, *(session.posargs or ["100000"]))
