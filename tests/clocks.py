@@ -181,14 +181,11 @@ def run_on(
 
 @contextmanager
 def _order_of_trio(seed: int | None) -> Iterator[None]:
-    # What trio has for Hypothesis.
+    # trio reverses the order now and then, and shuffles it where Hypothesis has asked it to.
     scheduler: Any = trio._core._run
-    if seed is None:
-        yield
-        return
     state = scheduler._r.getstate()
-    scheduler._r.seed(seed)
-    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
+    scheduler._r.seed(seed or 0)
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = seed is not None
     try:
         yield
     finally:

@@ -115,14 +115,13 @@ class Lifespan:
         if self.state in ENDED:
             return
         self._task = get_current_task()
-        if not self.protocol.cancelled:  # before it could begin
-            # Nothing is raised, a cancellation neither: a task group would take that for its own,
-            # and whoever waits for the lifespan is told anyway.
-            try:
-                with self._cancel_scope:
-                    await _app.call(self._app, self._scope, self._receive, self._send)
-            except BaseException as exc:  # noqa: BLE001 - whoever waits for it gets to know
-                self.raised = exc
+        # Nothing is raised, a cancellation neither: a task group would take that for its own, and
+        # whoever waits for the lifespan is told anyway.
+        try:
+            with self._cancel_scope:
+                await _app.call(self._app, self._scope, self._receive, self._send)
+        except BaseException as exc:  # noqa: BLE001 - whoever waits for it gets to know
+            self.raised = exc
         if _hosting.in_event_loop():
             self._end()
         else:
