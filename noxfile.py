@@ -82,7 +82,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def exhaustive(session: nox.Session) -> None:
-    """More faults, schedules and message orders: about a quarter of an hour."""
+    """More faults, schedules and message orders: about ten minutes."""
     install(session, "tests")
     session.run("pytest", "-q", "--exhaustive", "-m", "exhaustible", *session.posargs)
 
