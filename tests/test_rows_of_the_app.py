@@ -30,7 +30,7 @@ from apps import (
     well_behaved,
 )
 from conftest import BACKENDS
-from drives import drive_async_with
+from drives import drive_async_with, drive_startup
 
 from anylifespan import (
     LifespanCrashed,
@@ -791,7 +791,9 @@ def leaves_a_task_group_open(*before_it_starts: Any) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_8_with_a_task_group_left_open(drive: Any, mode: Any, log: Any) -> None:
+async def test_8_with_a_task_group_left_open(drive: Any, mode: Any, log: Any, backend: str) -> None:
+    if version("anyio").startswith("4.8") and drive is drive_startup and backend != "trio":
+        pytest.skip("anyio 4.8 cancels a task that is gone again and again: no time would pass")
     manager = LifespanManager(leaves_a_task_group_open(), mode=mode)
     with pytest.raises(LifespanCrashed) as info:
         await drive(manager, lambda: anyio.sleep(3))
