@@ -131,7 +131,7 @@ def outcome(module: str, database: Any) -> tuple[int, list[Mutant]]:
 
 
 def changed_lines(diff: str) -> tuple[str, str]:
-    lines = diff.splitlines()[2:]
+    lines = [line for line in diff.splitlines() if not line.startswith(("---", "+++"))]
     before = " ".join(line[1:].strip() for line in lines if line.startswith("-"))
     after = " ".join(line[1:].strip() for line in lines if line.startswith("+"))
     return before, after
