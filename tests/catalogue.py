@@ -41,6 +41,8 @@ from anylifespan import (
 STARTUP_TIMEOUT = 12.0
 SHUTDOWN_TIMEOUT = 14.0
 BODY = 17.0
+# Longer than any of the applications goes on by itself.
+LONG = 100.0
 
 
 class Resources:

@@ -62,12 +62,10 @@ class Model:
         if fact in ENDS:
             return not self.end
         if fact in CUTS:
-            waiting = self.in_startup or self.asked or self.has_said_its_last_word
             # It is only given up before it has started, or when it asks for yet another event.
-            pointless = fact == "nobody waits" and not (
-                self.in_startup or self.has_said_its_last_word
-            )
-            return waiting and not pointless and not self.cut and not self.end
+            either = self.in_startup or self.has_said_its_last_word
+            late = self.asked and fact == "ran out of time"
+            return (either or late) and not self.cut and not self.end
         return True
 
     def may_say(self, kind: str) -> bool:

@@ -1,6 +1,8 @@
 """Very many lifespans in one process, and whether anything grows: ``nox -s soak`` runs this.
 
-python tests/soak.py asyncio 100000
+To run one of its backends by itself::
+
+    python tests/soak.py asyncio 100000
 """
 
 from __future__ import annotations
@@ -19,14 +21,12 @@ from pathlib import Path
 
 import anyio
 from anyio import create_task_group, get_running_tasks
-from catalogue import BODY, CATALOGUE, SHUTDOWN_TIMEOUT, STARTUP_TIMEOUT, Resources
+from catalogue import BODY, CATALOGUE, LONG, SHUTDOWN_TIMEOUT, STARTUP_TIMEOUT, Behaviour, Resources
 from clocks import run_on
 from drives import DRIVES
 
 from anylifespan import LifespanError, LifespanManager
 
-# Row 20 ends the event loop, and with it the test.
-BEHAVIOURS = [one for one in CATALOGUE if one.row != "20"]
 AT_ONCE = 20
 LOOKS = 10
 # How much more memory there may be in the end than after the first tenth.
@@ -46,6 +46,9 @@ class Look:
 
 def main() -> int:
     backend, lifespans = sys.argv[1], int(sys.argv[2])
+    kind = "trio" if backend == "trio" else "asyncio"
+    # Row 20 ends the event loop, and with it the test.
+    behaviours = [one for one in CATALOGUE if kind in one.backends and one.row != "20"]
     logging.disable(logging.CRITICAL)
     looks: list[Look] = []
     complaints: list[object] = []
@@ -57,9 +60,9 @@ def main() -> int:
             for _ in range(lifespans // LOOKS // AT_ONCE):
                 async with create_task_group() as task_group:
                     for _ in range(AT_ONCE):
-                        task_group.start_soon(one_lifespan, backend, random_)
+                        task_group.start_soon(one_lifespan, behaviours, random_)
             # Those that were given up on have come to their end then.
-            await anyio.sleep(100)
+            await anyio.sleep(LONG)
             looks.append(look((len(looks) + 1) * (lifespans // LOOKS)))
             print("".join(f"{value:>14,.6g}" for value in astuple(looks[-1])), flush=True)
 
@@ -70,11 +73,9 @@ def main() -> int:
     return 0 if is_flat(looks[0], looks[-1]) and not complaints else 1
 
 
-async def one_lifespan(backend: str, random_: random.Random) -> None:
-    kind = "trio" if backend == "trio" else "asyncio"
-    behaviour = random_.choice([one for one in BEHAVIOURS if kind in one.backends])
+async def one_lifespan(behaviours: list[Behaviour], random_: random.Random) -> None:
     manager = LifespanManager(
-        behaviour.make(Resources()),
+        random_.choice(behaviours).make(Resources()),
         mode=random_.choice(["auto", "on"]),
         startup_timeout=STARTUP_TIMEOUT,
         shutdown_timeout=SHUTDOWN_TIMEOUT,

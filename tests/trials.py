@@ -19,7 +19,7 @@ import anyio
 import trio
 from anyio.lowlevel import checkpoint
 from apps import Boom
-from catalogue import BODY, SHUTDOWN_TIMEOUT, STARTUP_TIMEOUT, Behaviour, Resources
+from catalogue import BODY, LONG, SHUTDOWN_TIMEOUT, STARTUP_TIMEOUT, Behaviour, Resources
 from clocks import run_on
 from drives import DRIVES
 from leftovers import collected_garbage, complaints, generators, still_open, threads_and_descriptors
@@ -30,8 +30,6 @@ from anylifespan import LifespanError, LifespanManager, LifespanProtocolError, P
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-# Seconds, longer than anything in the catalogue goes on by itself.
-LONG = 100.0
 # When another task does it, a while after the beginning; needs a seed.
 BY_ANOTHER_TASK = "by another task"
 # Seconds after which something is about to happen in the catalogue.
@@ -66,6 +64,11 @@ class Trial:
     backend: str
     fault: Fault | None = None
     seed: int | None = None
+
+    @property
+    def may_be_given_up(self) -> bool:
+        """Whether the caller may go on while the application still runs."""
+        return self.way == "startup" and self.behaviour.deaf > 0
 
 
 @dataclass
@@ -163,7 +166,7 @@ class _Observation:
                     await self.call_and_tell()
                     company.cancel_scope.cancel()
             report.seconds = anyio.current_time() - began_at
-            if self.running and self.may_still_run():
+            if self.running and self.trial.may_be_given_up:
                 await self.wait_for_the_app()
             if on_trio(self.trial.backend):
                 # There the lifespan's task is in another, which may take a few more turns to end.
@@ -234,9 +237,6 @@ class _Observation:
     async def body_itself(self) -> None:
         for _ in range(2):
             await anyio.sleep(BODY / 2)
-
-    def may_still_run(self) -> bool:
-        return self.trial.way == "startup" and bool(self.trial.behaviour.deaf)
 
     async def wait_for_the_app(self) -> None:
         with anyio.CancelScope(shield=True):

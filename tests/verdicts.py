@@ -62,13 +62,12 @@ def _wrong_outcome(report: Report) -> Iterator[str]:
 def _unexplained(report: Report) -> Iterator[str]:
     trial = report.trial
     fault = trial.fault if report.fired else None
-    given_up = bool(trial.behaviour.deaf) and trial.way == "startup"
     possible = _explanations(
         tuple(report.history),
         trial.mode,
         abandoned=fault is not None and fault.whom != "app",
         late=report.seconds >= LINGER,
-        given_up=given_up,
+        given_up=trial.may_be_given_up,
     )
     if (report.phase, report.supported) not in {verdict[1:] for verdict in possible}:
         yield f"nothing explains how it ended; what could: {possible}"
