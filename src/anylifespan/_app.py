@@ -64,8 +64,8 @@ def _is_double_callable(app: Any) -> bool:
     if double and _takes(signature, 1):
         return True
     raise TypeError(
-        f"{_name(app)} is not an ASGI application: expected a callable that takes (scope, receive, "
-        f"send) and can be awaited, got {signature}{_hint(app, signature)}"
+        f"{name_of(app)} is not an ASGI application: expected a callable that takes (scope, "
+        f"receive, send) and can be awaited, got {signature}{_hint(app, signature)}"
     )
 
 
@@ -107,9 +107,9 @@ def _single_callable(app: Any) -> ASGI3App:
             if inspect.iscoroutine(instance):
                 instance.close()
             raise NotAwaitableError(
-                f"{_name(app)}(scope) returned {type(instance).__name__}; expected a callable that "
-                "takes (receive, send), as ASGI 2 has it: if it is a factory, call it and pass "
-                "what it returns"
+                f"{name_of(app)}(scope) returned {type(instance).__name__}; expected a callable "
+                "that takes (receive, send), as ASGI 2 has it: if it is a factory, call it and "
+                "pass what it returns"
             )
         await _awaitable(app, instance(receive, send))
 
@@ -128,12 +128,13 @@ def _awaitable(app: object, returned: object) -> Awaitable[None]:
     if inspect.isawaitable(returned):
         return returned
     raise NotAwaitableError(
-        f"{_name(app)} returned {type(returned).__name__}, which cannot be awaited: an ASGI "
+        f"{name_of(app)} returned {type(returned).__name__}, which cannot be awaited: an ASGI "
         "application is an async def, or returns an awaitable; a WSGI application must be wrapped "
         "first, for example with a2wsgi"
     )
 
 
-def _name(app: object) -> str:
+def name_of(app: object) -> str:
+    """What to call it in an error: the module and the name of its function or class."""
     name = getattr(app, "__qualname__", None) or type(app).__qualname__
     return f"{getattr(app, '__module__', None) or type(app).__module__}.{name}"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from traceback import format_exception
 
 from anyio import get_cancelled_exc_class
+
+from .errors import LifespanCrashed, LifespanError
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -39,6 +42,18 @@ def describe(raised: BaseException | None) -> str:
         return "no reason given"
     text = str(raised)
     return f"{type(raised).__name__}: {text}" if text else type(raised).__name__
+
+
+def in_full(raised: BaseException) -> str:
+    """An exception as a message to a server, for its log: with the traceback of what was raised."""
+    if not isinstance(raised, LifespanError):
+        return "".join(format_exception(raised)).rstrip()
+    text = str(raised)
+    cause = raised.__cause__
+    # Starlette sends its traceback itself; that of a crash has been logged when it happened.
+    if cause is None or isinstance(raised, LifespanCrashed) or "Traceback (" in text:
+        return text
+    return f"{text}\n{in_full(cause)}"
 
 
 def add_note(raised: BaseException, note: str) -> None:

@@ -85,6 +85,14 @@ def start_task(
     return trio.lowlevel.spawn_system_task(contain, name=name, context=copy_context())
 
 
+def call_soon(callback: Callable[[], object]) -> None:
+    """Have something called by the event loop itself: what it raises is not raised in a task."""
+    if on_trio():
+        sys.modules["trio"].lowlevel.current_trio_token().run_sync_soon(callback)
+    else:
+        sys.modules["asyncio"].get_running_loop().call_soon(callback)
+
+
 def is_alive(task: TaskInfo | None) -> bool:
     """Whether there is such a task, and it has not ended."""
     return task is not None and getattr(task.coro, "cr_frame", None) is not None

@@ -26,14 +26,16 @@ def request_app(app: ASGI3App, state: dict[str, Any], variables: Variables) -> A
     """The application as a server calls it for each request.
 
     Every ``http`` and ``websocket`` scope gets a shallow copy of the state, as the lifespan
-    specification asks ("Lifespan State"), and runs with the variables set. They are set in the
-    context of the calling task, and taken back in the end, rather than in a context of the
+    specification asks ("Lifespan State"), beside what the scope's state already has: a middleware
+    further out may have put it there. And the request runs with the variables set. They are set in
+    the context of the calling task, and taken back in the end, rather than in a context of the
     request's own: that would take a coroutine which steps through the application.
     """
 
     async def app_with_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
-            scope["state"] = state.copy()
+            others = scope.get("state")
+            scope["state"] = {**others, **state} if others else state.copy()
             if variables:
                 await _run_with(variables, app, scope, receive, send)
                 return

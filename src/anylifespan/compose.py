@@ -1,0 +1,275 @@
+"""Lifespans put together: given to applications that have none, and of several run as one.
+
+A lifespan here is what Starlette and FastAPI call one: a function that is called with an
+application and returns an asynchronous context manager, which yields a mapping for the state, or
+None.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from contextvars import copy_context
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from anyio import create_task_group
+
+from ._app import ASGI3App, ASGIApp, Receive, Scope, Send, as_asgi3, name_of
+from ._exceptions import in_full
+from ._manager import LifespanManager
+from ._requests import request_app, variables_set
+from .errors import LifespanError
+
+if TYPE_CHECKING:
+    _LoggerAdapter = logging.LoggerAdapter[logging.Logger]
+else:
+    _LoggerAdapter = logging.LoggerAdapter  # generic from Python 3.11 on
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
+
+
+def with_lifespan(app: ASGIApp, *lifespans: Lifespan) -> ASGI3App:
+    """An application with these lifespans, beside its own if it has one::
+
+        app = with_lifespan(get_asgi_application(), lifespan)
+
+    They are entered one after the other, then the application's own is started; in the end they are
+    left the other way round. What they yield is in the state from then on, and the context
+    variables that they set are seen by requests. Limits of time are kept by whoever drives it all.
+
+    :param app: an ASGI application; one that refuses the lifespan protocol (Django) will do, as
+        will one of WSGI that was wrapped
+    :param lifespans: functions as ``Starlette(lifespan=...)`` takes them; called with ``app``
+    :raises TypeError: if one of them is none
+    :raises RuntimeError: in the startup, if two of them set the same key of the state
+    """
+    as_asgi3(app)
+    for lifespan in lifespans:
+        _check_lifespan(lifespan)
+    return _WithLifespan(app, lifespans)
+
+
+def lifespan_of(*apps: ASGIApp, concurrent: bool = False) -> Lifespan:
+    """The lifespans of these applications, as one to be given to another::
+
+        app = FastAPI(lifespan=lifespan_of(reports))
+        app.mount("/reports", reports)
+
+    They start one after the other and stop the other way round. If one does not start, those that
+    have been started are shut down; if one crashes, so does the whole. The errors name the
+    application. What they put into their states is yielded. Limits of time are kept by whoever
+    drives it all.
+
+    :param apps: ASGI applications; those that have no lifespan are passed over
+    :param concurrent: start all at once, and stop all at once
+    :raises TypeError: if one of them cannot be an ASGI application
+    :raises RuntimeError: when entered, if two of them set the same key of their states
+    """
+    for app in apps:
+        as_asgi3(app)
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[Mapping[str, Any] | None]:
+        count = len(apps)
+        managers = [
+            _SubManager(app, {}, f" (application {number} of {count})" if count > 1 else "")
+            for number, app in enumerate(apps, 1)
+        ]
+        async with AsyncExitStack() as stack:
+            if concurrent:
+                at_once = LifespanManager(
+                    _AtOnce(managers), mode="on", startup_timeout=None, shutdown_timeout=None
+                )
+                await stack.enter_async_context(at_once)
+            else:
+                for manager in managers:
+                    await stack.enter_async_context(manager)
+            state = _State({})
+            for manager in managers:
+                state.add(manager.state, manager.name)
+            yield state.whole or None
+
+    return lifespan
+
+
+def combine(main: ASGIApp, *others: ASGIApp, concurrent: bool = False) -> ASGI3App:
+    """An application that serves as ``main`` does, and runs the lifespans of all.
+
+    The others are started before it and shut down after it, so that its startup finds their state.
+
+    :param main: the ASGI application for the requests
+    :param others: ASGI applications of which the lifespans are wanted
+    :param concurrent: start the others all at once, and stop them all at once
+    :raises TypeError: if one of them cannot be an ASGI application
+    :raises RuntimeError: in the startup, if two of them set the same key of the state
+    """
+    return with_lifespan(main, lifespan_of(*others, concurrent=concurrent))
+
+
+class _WithLifespan:
+    def __init__(self, app: ASGIApp, lifespans: tuple[Lifespan, ...]) -> None:
+        self._app = app
+        self._lifespans = lifespans
+        self._request_app, _ = as_asgi3(app)
+
+    def __repr__(self) -> str:
+        return f"<{self._app!r} with {len(self._lifespans)} lifespans>"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await self._request_app(scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        phase = "startup"
+        try:
+            async with AsyncExitStack() as stack:
+                await self._start(stack, scope.setdefault("state", {}))
+                await send({"type": "lifespan.startup.complete"})
+                phase = "shutdown"
+                await receive()
+        except Exception as exc:
+            await send({"type": f"lifespan.{phase}.failed", "message": in_full(exc)})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _start(self, stack: AsyncExitStack, scope_state: MutableMapping[str, Any]) -> None:
+        before = copy_context()
+        state = _State(scope_state)
+        for lifespan in self._lifespans:
+            context_manager = _checked(lifespan, lifespan(self._app))
+            state.add(await stack.enter_async_context(context_manager), name_of(lifespan))
+        manager = _SubManager(self._app, state.whole)
+        with state.watched(manager.name):
+            await stack.enter_async_context(manager)
+        variables = variables_set(before, copy_context())
+        self._request_app = request_app(manager.app, state.whole, variables)
+
+
+class _SubManager(LifespanManager):
+    """Drives one of several lifespans; its errors and its log lines say which."""
+
+    def __init__(self, app: ASGIApp, state: dict[str, Any], which: str = "") -> None:
+        title = getattr(app, "title", None)  # FastAPI's
+        self.name = f"{name_of(app)}{f' {title!r}' if isinstance(title, str) else ''}{which}"
+        logger: Any = _Prefixed(logging.getLogger("anylifespan"), {"prefix": self.name})
+        super().__init__(
+            app, state=state, startup_timeout=None, shutdown_timeout=None, logger=logger
+        )
+
+    async def __aenter__(self) -> LifespanManager:
+        with self._named():
+            return await super().__aenter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._named():
+            await super().__aexit__(exc_type, exc, traceback)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except LifespanError as error:
+            error.args = (f"{self.name}: {error}",)
+            raise
+
+
+class _Prefixed(_LoggerAdapter):
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        prefix = str(self.extra["prefix"] if self.extra else "").replace("%", "%%")
+        return f"{prefix}: {msg}", kwargs
+
+
+class _AtOnce:
+    """An application that is nothing but the lifespans of others, side by side."""
+
+    def __init__(self, managers: list[_SubManager]) -> None:
+        self._managers = managers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        async with create_task_group() as serving:
+            async with create_task_group() as starting:
+                for manager in self._managers:
+                    starting.start_soon(serving.start, manager.serve)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            for manager in self._managers:
+                manager.request_shutdown()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+class _State:
+    """The state of several lifespans: each key belongs to one of them."""
+
+    def __init__(self, whole: MutableMapping[str, Any]) -> None:
+        self.whole: Any = whole
+        self._owners: dict[str, str] = {}
+
+    def add(self, part: Mapping[str, Any] | None, owner: str) -> None:
+        for key, value in (part or {}).items():
+            if key in self._owners:
+                raise self._clash(key, owner)
+            self._owners[key] = owner
+            self.whole[key] = value
+
+    @contextmanager
+    def watched(self, owner: str) -> Iterator[None]:
+        """While the application fills the state itself."""
+        before = {key: self.whole[key] for key in self._owners}
+        yield
+        for key, value in before.items():
+            if key not in self.whole or self.whole[key] is not value:
+                raise self._clash(key, owner)
+
+    def _clash(self, key: str, owner: str) -> RuntimeError:
+        return RuntimeError(
+            f"two lifespans set state[{key!r}]: that of {self._owners[key]}, and then that of "
+            f"{owner}; requests have one state for both, so give one of the keys another name"
+        )
+
+
+def _check_lifespan(lifespan: object) -> None:
+    hint = "a function of the application that returns an async context manager"
+    if not callable(lifespan):
+        raise TypeError(f"a lifespan must be {hint}, got {type(lifespan).__name__}: {lifespan!r}")
+    if inspect.isasyncgenfunction(lifespan) or inspect.iscoroutinefunction(lifespan):
+        raise TypeError(
+            f"a lifespan must be {hint}: decorate {name_of(lifespan)} with "
+            "@contextlib.asynccontextmanager"
+        )
+    try:
+        inspect.signature(lifespan).bind(None)
+    except TypeError as exc:
+        raise TypeError(
+            f"a lifespan must be {hint}, but {name_of(lifespan)} cannot be called with the "
+            f"application alone ({exc}); the lifespans of applications are had by lifespan_of()"
+        ) from exc
+    except ValueError:  # written in C: it has no signature
+        return
+
+
+def _checked(
+    lifespan: Lifespan, returned: object
+) -> AbstractAsyncContextManager[Mapping[str, Any] | None]:
+    if isinstance(returned, AbstractAsyncContextManager):
+        return returned
+    raise TypeError(
+        f"the lifespan {name_of(lifespan)} must return an async context manager, got "
+        f"{type(returned).__name__}; decorate it with @contextlib.asynccontextmanager"
+    )

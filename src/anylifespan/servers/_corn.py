@@ -1,0 +1,195 @@
+"""What Hypercorn and Anycorn, which grew out of it, have in common."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from anyio import (
+    TASK_STATUS_IGNORED,
+    CancelScope,
+    Event,
+    create_task_group,
+    from_thread,
+    open_signal_receiver,
+    to_thread,
+)
+from anyio.abc import TaskStatus
+
+from .._app import ASGI3App, Receive, Scope, Send
+from .._exceptions import only_leaf
+from .._manager import LifespanManager
+from ..errors import (
+    LifespanCrashed,
+    ShutdownFailed,
+    ShutdownTimeout,
+    StartupFailed,
+    StartupTimeout,
+)
+
+
+class Lifespan:
+    """In place of the server's own ``Lifespan``; its limits are those of the configuration.
+
+    :param app: an application as the server's ``wrap_app()`` makes it
+    :param config: the server's configuration, with ``startup_timeout`` and ``shutdown_timeout``
+    :param state: the dict that the application fills
+    :ivar startup: set when the startup is over, whatever its outcome
+    :ivar shutdown: set when the whole lifespan is over
+    :ivar manager: the :class:`~anylifespan.LifespanManager`; its ``app`` is for the requests
+    """
+
+    failure_error: type[Exception]
+    timeout_error: type[Exception]
+
+    def __init__(self, app: Any, config: Any, state: dict[str, Any]) -> None:
+        async def asgi3_app(scope: Scope, receive: Receive, send: Send) -> None:
+            await app(scope, receive, send, to_thread.run_sync, from_thread.run)
+
+        self.app = app
+        self.config = config
+        self.state = state
+        self.startup = Event()
+        self.shutdown = Event()
+        self.manager = LifespanManager(
+            asgi3_app,
+            startup_timeout=config.startup_timeout,
+            shutdown_timeout=config.shutdown_timeout,
+            state=state,
+            logger=config.log.error_logger,
+        )
+        self._stopping = Event()
+        self._out_of_time: StartupTimeout | ShutdownTimeout | None = None
+
+    @property
+    def supported(self) -> bool:
+        """Whether the application has a lifespan, as far as is known."""
+        return self.manager.supported is not False
+
+    async def handle_lifespan(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """The whole lifespan, to be run as a task; :meth:`wait_for_shutdown` ends it.
+
+        :raises LifespanFailureError: the server's own, if the application says that it failed
+        :raises LifespanCrashed: if it dies while serving
+        """
+        task_status.started()
+        try:
+            await self.manager.startup()
+            if not self.supported:
+                await self.config.log.warning(
+                    "ASGI Framework Lifespan error, continuing without Lifespan support"
+                )
+            self.startup.set()
+            await self._until_shutdown()
+        except (StartupTimeout, ShutdownTimeout) as error:
+            self._out_of_time = error
+            await self.config.log.error("%s", error)  # the server's error does not say where
+        except StartupFailed as error:
+            raise self.failure_error("startup", error.message) from error
+        except ShutdownFailed as error:
+            raise self.failure_error("shutdown", error.message) from error
+        finally:
+            self.startup.set()
+            self.shutdown.set()
+
+    async def _until_shutdown(self) -> None:
+        async def end_at_crash() -> None:
+            await self.manager.wait_crashed()
+            self._stopping.set()
+
+        try:
+            async with create_task_group() as task_group:
+                task_group.start_soon(end_at_crash)
+                await self._stopping.wait()
+                task_group.cancel_scope.cancel()
+        finally:
+            await self.manager.shutdown()
+
+    async def wait_for_startup(self) -> None:
+        """Wait until the startup is over.
+
+        :raises LifespanTimeoutError: the server's own, if it was not done in time
+        """
+        await self.startup.wait()
+        if isinstance(self._out_of_time, StartupTimeout):
+            raise self.timeout_error("startup") from self._out_of_time
+
+    async def wait_for_shutdown(self) -> None:
+        """Have the application shut down, and wait until that is over.
+
+        :raises LifespanTimeoutError: the server's own, if it was not done in time
+        """
+        self._stopping.set()
+        await self.shutdown.wait()
+        if isinstance(self._out_of_time, ShutdownTimeout):
+            raise self.timeout_error("shutdown") from self._out_of_time
+
+
+async def serve(
+    lifespan: Lifespan,
+    server: Callable[[ASGI3App, Callable[[], Awaitable[object]]], Awaitable[object]],
+    shutdown_trigger: Callable[[], Awaitable[object]] | None,
+) -> None:
+    """Serve while the lifespan lasts.
+
+    :param server: the server: to be called with an application, and what to wait for before it
+        stops gracefully
+    :param shutdown_trigger: what stops it; None for SIGINT and SIGTERM
+    """
+    stop = Event()
+    starting = CancelScope()
+    crash: LifespanCrashed | None = None
+
+    async def handle_lifespan() -> None:
+        nonlocal crash
+        try:
+            await lifespan.handle_lifespan()
+        except LifespanCrashed as error:
+            crash = error  # to be raised when the requests have been given their time
+            stop.set()
+
+    async def wait_for_trigger() -> None:
+        await (shutdown_trigger or _signal)()
+        stop.set()
+        starting.cancel()
+
+    try:
+        async with create_task_group() as task_group:
+            task_group.start_soon(wait_for_trigger)
+            task_group.start_soon(handle_lifespan)
+            with starting:
+                await lifespan.wait_for_startup()
+            if not starting.cancelled_caught and crash is None:
+                await server(_without_lifespan(lifespan.manager.app), stop.wait)
+                await lifespan.wait_for_shutdown()
+            task_group.cancel_scope.cancel()
+    except BaseException as exc:
+        leaf = only_leaf(exc)
+        if leaf is None or leaf is exc:
+            raise
+        raise leaf from leaf.__cause__
+    if crash is not None:
+        raise crash
+
+
+async def _signal() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        await Event().wait()  # signals are handled in the main thread alone
+    with open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        await anext(signals)
+
+
+def _without_lifespan(app: ASGI3App) -> ASGI3App:
+    """An application of which the server's own lifespan has nothing to do."""
+
+    async def app_without_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        for phase in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{phase}.complete"})
+
+    return app_without_lifespan

@@ -1,0 +1,183 @@
+"""For Gunicorn: ``gunicorn -k anylifespan.servers.gunicorn.ASGIWorker main:app``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from anyio import CancelScope, create_task_group, sleep
+from gunicorn.arbiter import Arbiter
+from gunicorn.asgi.lifespan import LifespanStartupFailed
+from gunicorn.workers import gasgi
+
+from .. import _manager
+from .._app import ASGIApp
+from .._exceptions import describe, in_full
+from .._options import check_seconds
+from ..errors import (
+    LifespanCrashed,
+    LifespanError,
+    ShutdownTimeout,
+    StartupFailed,
+    StartupTimeout,
+)
+
+
+class LifespanManager:
+    """In place of ``gunicorn.asgi.lifespan.LifespanManager``.
+
+    The limits are taken from the environment: ``ANYLIFESPAN_STARTUP_TIMEOUT`` and
+    ``ANYLIFESPAN_SHUTDOWN_TIMEOUT``, in seconds; 30 if they are not set.
+
+    :param app: an ASGI application
+    :param logger: where to tell what is not raised
+    :param state: the dict that the application fills; None for a new one
+    :raises ValueError: if the environment has a limit that is not a number of seconds
+    """
+
+    def __init__(self, app: ASGIApp, logger: Any, state: dict[str, Any] | None = None) -> None:
+        self._manager = _manager.LifespanManager(
+            app,
+            mode="on",
+            startup_timeout=_seconds_from("ANYLIFESPAN_STARTUP_TIMEOUT"),
+            shutdown_timeout=_seconds_from("ANYLIFESPAN_SHUTDOWN_TIMEOUT"),
+            state=state,
+            logger=logger,
+        )
+        self.app = app
+        self.logger = logger
+        self.state = self._manager.state
+
+    async def startup(self) -> None:
+        """Start the application. What it raised is the cause of the error.
+
+        :raises LifespanStartupFailed: if it sends ``lifespan.startup.failed``; Gunicorn's own
+            error, a RuntimeError
+        :raises RuntimeError: if it raises, returns or is not done in time
+        """
+        try:
+            await self._manager.startup()
+        except StartupTimeout as error:
+            raise RuntimeError(f"Lifespan startup timed out: {error}") from error
+        except StartupFailed as error:
+            cause = error.__cause__
+            if cause is not None and error.message == describe(cause):
+                raise RuntimeError(f"Lifespan startup failed: {cause}") from error
+            reason = error.message or "Unknown error"
+            raise LifespanStartupFailed(f"Lifespan startup failed: {reason}") from error
+        except LifespanError as error:
+            raise RuntimeError(f"Lifespan startup failed: {error}") from error
+        self.logger.debug("ASGI lifespan startup complete")
+
+    async def shutdown(self) -> None:
+        """Shut the application down. What is wrong with it is logged, and not raised."""
+        try:
+            await self._manager.shutdown()
+        except ShutdownTimeout as error:
+            self.logger.warning("Lifespan shutdown timed out: %s", error)
+        except LifespanError as error:
+            self.logger.error("Lifespan shutdown error: %s", in_full(error))
+        self.logger.debug("ASGI lifespan shutdown complete")
+
+
+class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
+    """Gunicorn's own ASGI worker, with the lifespan run by this library.
+
+    The startup may take as long as ``--timeout`` says, during which the worker shows that it is
+    alive, and the shutdown as long as ``--graceful-timeout``, less what the worker needs for itself
+    before Gunicorn kills it. A worker whose lifespan dies stops gracefully, with status 1, and
+    Gunicorn starts another one. The application is shut down after SIGINT and SIGQUIT as well.
+    """
+
+    _startup: CancelScope | None = None
+
+    def handle_exit_signal(self) -> None:
+        super().handle_exit_signal()
+        self._cancel_startup()
+
+    def handle_quit_signal(self) -> None:
+        super().handle_quit_signal()
+        self._cancel_startup()
+
+    def _cancel_startup(self) -> None:
+        if self._startup is not None:
+            self._startup.cancel()
+
+    async def _serve(self) -> None:
+        manager = _manager.LifespanManager(
+            self.asgi,
+            mode=self.cfg.asgi_lifespan,
+            startup_timeout=self.cfg.timeout or None,
+            shutdown_timeout=_shutdown_timeout(self.cfg.graceful_timeout),
+            state=self.state,
+            logger=self.log,
+        )
+        try:
+            async with self._alive():
+                with CancelScope() as self._startup:
+                    await manager.startup()
+        except LifespanError as error:
+            self.log.error("ASGI lifespan startup failed: %s", in_full(error))
+            raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
+        if self._startup.cancelled_caught:
+            self.log.info("ASGI lifespan startup cancelled")
+            return
+        self._startup = None
+        self.asgi = manager.app
+        # What Gunicorn would do for the lifespan by itself, it then leaves.
+        self.cfg.set("asgi_lifespan", "off")
+        watcher = asyncio.create_task(self._watch(manager))
+        try:
+            await super()._serve()
+        finally:
+            watcher.cancel()
+            await self._shut_down(manager)
+
+    async def _watch(self, manager: _manager.LifespanManager) -> None:
+        await manager.wait_crashed()
+        self.alive = False
+
+    async def _shut_down(self, manager: _manager.LifespanManager) -> None:
+        try:
+            async with self._alive():
+                await manager.shutdown()
+        except LifespanError as error:
+            self.log.error("ASGI lifespan shutdown error: %s", in_full(error))
+            if isinstance(error, LifespanCrashed):
+                raise SystemExit(1) from None
+
+    @asynccontextmanager
+    async def _alive(self) -> AsyncIterator[None]:
+        """Gunicorn kills a worker of which it hears nothing for ``--timeout`` seconds."""
+        error: LifespanError | None = None
+        async with create_task_group() as task_group:
+            task_group.start_soon(self._notify_on_and_on)
+            try:
+                yield
+            except LifespanError as exc:
+                error = exc  # the task group would wrap it
+            task_group.cancel_scope.cancel()
+        if error is not None:
+            raise error
+
+    async def _notify_on_and_on(self) -> None:
+        while True:
+            self.notify()
+            await sleep(1)
+
+
+def _shutdown_timeout(graceful_timeout: float) -> float:
+    # The worker looks once in a second whether it is to stop, and waits for its connections.
+    return max(graceful_timeout - 3, graceful_timeout / 3)
+
+
+def _seconds_from(variable: str) -> float:
+    value = os.environ.get(variable, "30")
+    try:
+        seconds = float(value)
+    except ValueError as exc:
+        raise ValueError(f"{variable} must be a number of seconds, got {value!r}") from exc
+    return check_seconds(variable, seconds)

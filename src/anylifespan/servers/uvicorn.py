@@ -1,0 +1,176 @@
+"""For Uvicorn: ``uvicorn.Server(Config("main:app", startup_timeout=20)).run()``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from anyio import CancelScope
+from uvicorn.server import HANDLED_SIGNALS
+
+from .._exceptions import in_full
+from .._manager import LifespanManager
+from .._options import check_seconds
+from .._terminate import terminate
+from ..errors import LifespanCrashed, LifespanError
+
+TIMEOUT = 30.0
+
+
+class Config(uvicorn.Config):
+    """A :class:`uvicorn.Config` whose servers run the lifespan with this library.
+
+    It takes what that one takes, and:
+
+    :param startup_timeout: seconds the startup may take; None for no limit
+    :param shutdown_timeout: seconds the shutdown may take; None for no limit
+    :raises TypeError: if a timeout is not a number
+    :raises ValueError: if a timeout is negative
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        *args: Any,
+        startup_timeout: float | None = TIMEOUT,
+        shutdown_timeout: float | None = TIMEOUT,
+        **kwargs: Any,
+    ) -> None:
+        check_seconds("startup_timeout", startup_timeout)
+        check_seconds("shutdown_timeout", shutdown_timeout)
+        self.startup_timeout = startup_timeout
+        self.shutdown_timeout = shutdown_timeout
+        super().__init__(app, *args, **kwargs)
+
+    def load(self) -> None:
+        super().load()
+        if self.lifespan != "off":
+            self.lifespan_class: Any = Lifespan
+
+
+class Lifespan:
+    """In place of ``uvicorn.lifespan.on.LifespanOn``.
+
+    SIGINT and SIGTERM end a startup at once. If the lifespan dies while the server serves, the
+    server is made to exit gracefully, with status 1.
+
+    :param config: one of :class:`Config`, or any of Uvicorn's: then the timeouts are 30 seconds
+    :ivar should_exit: whether the server should
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        if not config.loaded:
+            config.load()
+        self.config = config
+        self.logger = logging.getLogger("uvicorn.error")
+        self.should_exit = False
+        self._app = config.loaded_app
+        self._manager = LifespanManager(
+            self._app,
+            mode=config.lifespan,
+            startup_timeout=getattr(config, "startup_timeout", TIMEOUT),
+            shutdown_timeout=getattr(config, "shutdown_timeout", TIMEOUT),
+            logger=self.logger,
+        )
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state of the lifespan, of which each request gets a copy."""
+        return self._manager.state
+
+    async def startup(self) -> None:
+        """Start the application; whether it serves, :attr:`should_exit` tells."""
+        self.logger.info("Waiting for application startup.")
+        with CancelScope() as scope, _at_signal(scope.cancel):
+            try:
+                await self._manager.startup()
+            except LifespanError as error:
+                self._fail("startup", error)
+                return
+        if scope.cancelled_caught:
+            self.logger.info("Application startup cancelled.")
+            self.should_exit = True
+            return
+        if not self._manager.supported:
+            self.logger.info("ASGI 'lifespan' protocol appears unsupported.")
+        self.logger.info("Application startup complete.")
+        # Uvicorn's protocols take the application from here, for each connection.
+        self.config.loaded_app = self._manager.app
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def shutdown(self) -> None:
+        """Shut the application down, if it has a lifespan.
+
+        :raises SystemExit: if it has crashed while it was serving
+        """
+        if self._watcher is not None:
+            self._watcher.cancel()
+        self.config.loaded_app = self._app
+        if not self._manager.supported:
+            await self._manager.shutdown()
+            return
+        self.logger.info("Waiting for application shutdown.")
+        try:
+            await self._manager.shutdown()
+        except LifespanError as error:
+            self._fail("shutdown", error)
+            if isinstance(error, LifespanCrashed):
+                # Otherwise Uvicorn would end with the signal by which it was stopped, which a
+                # supervisor takes for a proper end.
+                sys.exit(1)
+        else:
+            self.logger.info("Application shutdown complete.")
+
+    def _fail(self, phase: str, error: LifespanError) -> None:
+        text = in_full(error)
+        if text != str(error):
+            text = f"Exception in 'lifespan' protocol\n{text}"
+        self.logger.error("%s", text)
+        self.logger.error("Application %s failed. Exiting.", phase)
+        self.should_exit = True
+
+    async def _watch(self) -> None:
+        await self._manager.wait_crashed()
+        self.should_exit = True
+        if _handles_signals():
+            terminate()
+        else:
+            self.logger.error("The server is not in the main thread, and so cannot be stopped.")
+
+
+def _handles_signals() -> bool:
+    return threading.current_thread() is threading.main_thread() and callable(
+        signal.getsignal(signal.SIGTERM)
+    )
+
+
+@contextmanager
+def _at_signal(callback: Callable[[], object]) -> Iterator[None]:
+    """Have a callback called, beside what is done at a signal anyway, by which Uvicorn is ended."""
+    loop = asyncio.get_running_loop()
+    if not _handles_signals():
+        yield
+        return
+    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in HANDLED_SIGNALS}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(callback)
+        if callable(handlers[number]):
+            handlers[number](number, frame)
+
+    for number in handlers:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -1,0 +1,75 @@
+"""What the servers serve: ``bare``, and ``app``, the same under the middleware.
+
+What its lifespan does is said by the environment, as are its limits of time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextvars import ContextVar
+from typing import Any
+
+import anyio
+
+from anylifespan import LifespanMiddleware
+
+BEHAVIOUR = os.environ.get("BEHAVIOUR", "behaves well")
+TIMEOUT = float(os.environ.get("TIMEOUT", "1"))
+
+greeting: ContextVar[str] = ContextVar("greeting", default="unset")
+crash: list[anyio.Event] = []
+
+
+async def lifespan(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    print("app: starting", flush=True)
+    greeting.set("from the lifespan")
+    if BEHAVIOUR == "hangs in startup":
+        await anyio.sleep_forever()  # the startup hangs here
+    if BEHAVIOUR == "fails to start":
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+        return
+    if "state" in scope:
+        scope["state"]["database"] = "open"
+    crash[:] = [anyio.Event()]
+    await send({"type": "lifespan.startup.complete"})
+    if BEHAVIOUR == "crashes":
+        await crash[0].wait()
+        raise ValueError("lost the database")
+    await receive()
+    if BEHAVIOUR == "hangs in shutdown":
+        await anyio.sleep_forever()  # the shutdown hangs here
+    print("app: stopped", flush=True)
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def http(scope: Any, receive: Any, send: Any) -> None:
+    body = json.dumps(seen_by(scope)).encode()
+    if scope["path"] == "/crash":
+        crash[0].set()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def websocket(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": json.dumps(seen_by(scope))})
+    await send({"type": "websocket.close"})
+
+
+def seen_by(scope: Any) -> dict[str, Any]:
+    state = scope.setdefault("state", {})
+    seen = {"greeting": greeting.get(), "state": dict(state)}
+    state["of another request"] = True
+    return seen
+
+
+async def bare(scope: Any, receive: Any, send: Any) -> None:
+    handle = {"lifespan": lifespan, "http": http, "websocket": websocket}[scope["type"]]
+    await handle(scope, receive, send)
+
+
+app = LifespanMiddleware(bare, startup_timeout=TIMEOUT, shutdown_timeout=TIMEOUT)

@@ -1,0 +1,200 @@
+"""Real servers, as processes on loopback."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+HERE = Path(__file__).parent
+LIMIT = 30  # seconds for what should not take long, on a slow machine
+
+_PYTHON = [sys.executable, "-m"]
+_BIND = "127.0.0.1:{port}"
+
+
+@dataclass(frozen=True)
+class Server:
+    """One way to serve.
+
+    :ivar package: what has to be installed
+    :ivar command: what to run; ``{app}`` and ``{port}`` are filled in
+    :ivar ready: what it logs when it serves
+    :ivar knows_lifespan: whether it sends the lifespan at all
+    :ivar restarts: whether it starts another worker for one that has ended
+    :ivar websockets: whether it has them
+    """
+
+    package: str
+    command: list[str]
+    ready: str
+    knows_lifespan: bool = True
+    restarts: bool = False
+    websockets: bool = True
+
+    @property
+    def installed(self) -> bool:
+        return find_spec(self.package) is not None
+
+
+def _drop_in(name: str, backend: str, package: str, ready: str, **options: bool) -> Server:
+    script = str(HERE / "drop_ins.py")
+    return Server(package, [sys.executable, script, name, backend, "{port}"], ready, **options)
+
+
+_GUNICORN = [*_PYTHON, "gunicorn", "-b", _BIND, "--no-control-socket", "{app}"]
+_GUNICORN += ["--timeout", "2", "--graceful-timeout", "3"]
+_HYPERCORN = [*_PYTHON, "hypercorn", "-b", _BIND, "{app}"]
+_ANYCORN = [*_PYTHON, "anycorn", "-b", _BIND, "{app}"]
+
+# With the application's own lifespan, or that of the middleware.
+SERVERS = {
+    "uvicorn": Server(
+        "uvicorn", [*_PYTHON, "uvicorn", "--port", "{port}", "{app}"], "Uvicorn running on"
+    ),
+    "gunicorn": Server(
+        "gunicorn", [*_GUNICORN, "-k", "asgi"], "ASGI server listening", restarts=True
+    ),
+    "hypercorn, asyncio": Server("hypercorn", [*_HYPERCORN, "-k", "asyncio"], "Running on"),
+    "hypercorn, trio": Server("hypercorn", [*_HYPERCORN, "-k", "trio"], "Running on"),
+    "granian": Server(
+        "granian",
+        [*_PYTHON, "granian", "--interface", "asgi", "--port", "{port}", "{app}"],
+        "Started worker-1$",
+    ),
+    "anycorn, asyncio": Server("anycorn", [*_ANYCORN, "-k", "asyncio"], "Running on"),
+    "anycorn, trio": Server("anycorn", [*_ANYCORN, "-k", "trio"], "Running on"),
+    "daphne": Server(
+        "daphne",
+        [*_PYTHON, "daphne", "-p", "{port}", "{app}"],
+        "Listening on TCP",
+        knows_lifespan=False,
+    ),
+}
+DROP_INS = {
+    "uvicorn": _drop_in("uvicorn", "asyncio", "uvicorn", "Uvicorn running on"),
+    "gunicorn": Server(
+        "gunicorn",
+        [*_GUNICORN, "-k", "anylifespan.servers.gunicorn.ASGIWorker"],
+        "ASGI server listening",
+        restarts=True,
+    ),
+    **{
+        f"{name}, {backend}": _drop_in(name, backend, name, "Running on")
+        for name in ("hypercorn", "anycorn")
+        for backend in ("asyncio", "trio")
+    },
+    **{
+        f"tiny_server, {backend}": _drop_in(
+            "tiny_server", backend, "h11", "Serving on", websockets=False
+        )
+        for backend in ("asyncio", "trio")
+    },
+}
+
+
+class Process:
+    """A server that runs.
+
+    :ivar output: the lines that it has written so far
+    """
+
+    def __init__(self, server: Server, app: str, behaviour: str) -> None:
+        self.port = _free_port()
+        self.output: list[str] = []
+        self._news = threading.Condition()
+        self._over = False
+        command = [part.format(app=app, port=self.port) for part in server.command]
+        path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH", "")]))
+        self._popen = subprocess.Popen(
+            command,
+            cwd=HERE,
+            env=os.environ | {"BEHAVIOUR": behaviour, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # so that all of its processes can be found
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._popen.stdout is not None
+        for line in self._popen.stdout:
+            self._tell(lambda line=line: self.output.append(line.rstrip()))
+        self._tell(lambda: setattr(self, "_over", True))
+
+    def _tell(self, what: Callable[[], object]) -> None:
+        with self._news:
+            what()
+            self._news.notify_all()
+
+    def wait_for(self, pattern: str, times: int = 1, limit: float = LIMIT) -> bool:
+        """Wait until it has written so many lines with this in them; whether it has."""
+
+        def written() -> bool:
+            return sum(bool(re.search(pattern, line)) for line in self.output) >= times
+
+        with self._news:
+            self._news.wait_for(lambda: written() or self._over, limit)
+            return written()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
+    def wait_ended(self, limit: float) -> tuple[int | None, float]:
+        """Its status and how many seconds it took to end; no status if it has not ended."""
+        begun = time.monotonic()
+        try:
+            status: int | None = self._popen.wait(limit)
+        except subprocess.TimeoutExpired:
+            status = None
+        else:
+            self._reader.join(LIMIT)
+        return status, time.monotonic() - begun
+
+    def leaves_processes(self) -> bool:
+        """Whether others are left of it; a moment is given to those that only notice its end."""
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            try:
+                os.killpg(self._popen.pid, 0)
+            except ProcessLookupError:
+                return False
+            time.sleep(0.01)  # nobody tells of processes that are not one's children
+        return True
+
+    def kill(self) -> None:
+        """End whatever is left of it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        self._popen.wait(LIMIT)
+        self._reader.join(LIMIT)
+        assert self._popen.stdout is not None
+        self._popen.stdout.close()
+
+
+@contextmanager
+def running(server: Server, app: str, behaviour: str) -> Iterator[Process]:
+    process = Process(server, app, behaviour)
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
