@@ -1,7 +1,8 @@
-"""The example: a FastAPI application that opens and migrates its database in its lifespan."""
+"""The examples, as they stand."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,3 +72,57 @@ def test_check_with_a_startup_that_hangs(tmp_path: Path, backend: str) -> None:
     number = next(number for number, line in enumerate(lines, 1) if call in line)
     assert f'examples/bookshop.py", line {number}, in lifespan\n    {call}\n' in done.stdout
     assert done.returncode == 1
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import an example anew."""
+
+    def example(name: str) -> Any:
+        monkeypatch.syspath_prepend(PROJECT)
+        monkeypatch.delitem(sys.modules, f"examples.{name}", raising=False)
+        return importlib.import_module(f"examples.{name}")
+
+    return example
+
+
+def client_of(manager: LifespanManager) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(manager.app)
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost:8000")
+
+
+async def test_mounted_applications_have_their_lifespans_run(example: Any) -> None:
+    async with LifespanManager(example("mounted").app, mode="on") as manager:
+        async with client_of(manager) as client:
+            assert "Solaris" in (await client.get("/catalogue/")).json()
+            assert (await client.post("/reports/Solaris")).json() == ["Solaris"]
+            assert (await client.post("/reports/Solaris")).json() == ["Solaris", "Solaris"]
+
+
+async def test_a_mounted_mcp_server_is_up(example: Any) -> None:
+    async with LifespanManager(example("with_mcp").app, mode="on") as manager:
+        async with client_of(manager) as client:
+            answer = await client.post(
+                "/shop/mcp",
+                headers={"accept": "application/json, text/event-stream"},
+                json={
+                    "jsonrpc": "2.0",
+                    "id": 1,
+                    "method": "tools/call",
+                    "params": {"name": "stock", "arguments": {"title": "Solaris"}},
+                },
+            )
+            assert answer.json()["result"]["structuredContent"] == {"result": 1}
+
+
+@pytest.mark.parametrize("name", ["mounted", "django_with_lifespan"])
+def test_check_the_others(name: str) -> None:
+    done = anylifespan("check", f"examples.{name}:app", "--mode", "on", cwd=PROJECT)
+    assert [row[:3] for row in rows(done.stdout)[1:]] == [
+        ["asyncio", "complete 0 s", "complete 0 s"],
+        ["trio", "complete 0 s", "complete 0 s"],
+    ]
+
+
+def test_the_tiny_server_is_tiny() -> None:
+    assert len((PROJECT / "examples" / "tiny_server.py").read_text().splitlines()) < 120

@@ -23,7 +23,5 @@ def terminate() -> None:
             signal.raise_signal(number)
             return
     supervisor = multiprocessing.parent_process()
-    if supervisor is not None and supervisor.pid is not None:
-        os.kill(supervisor.pid, signal.SIGTERM)
-    else:
-        signal.raise_signal(signal.SIGTERM)
+    pid = None if supervisor is None else supervisor.pid
+    os.kill(pid or os.getpid(), signal.SIGTERM)

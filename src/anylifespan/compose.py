@@ -15,6 +15,7 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
+    suppress,
 )
 from contextvars import copy_context
 from types import TracebackType
@@ -57,7 +58,9 @@ def with_lifespan(app: ASGIApp, *lifespans: Lifespan) -> ASGI3App:
     return _WithLifespan(app, lifespans)
 
 
-def lifespan_of(*apps: ASGIApp, concurrent: bool = False) -> Lifespan:
+def lifespan_of(
+    *apps: ASGIApp, concurrent: bool = False
+) -> Callable[[Any], AbstractAsyncContextManager[Any]]:
     """The lifespans of these applications, as one to be given to another::
 
         app = FastAPI(lifespan=lifespan_of(reports))
@@ -77,7 +80,7 @@ def lifespan_of(*apps: ASGIApp, concurrent: bool = False) -> Lifespan:
         as_asgi3(app)
 
     @asynccontextmanager
-    async def lifespan(_: object) -> AsyncIterator[Mapping[str, Any] | None]:
+    async def lifespan(_: object) -> AsyncIterator[Any]:
         count = len(apps)
         managers = [
             _SubManager(app, {}, f" (application {number} of {count})" if count > 1 else "")
@@ -95,6 +98,7 @@ def lifespan_of(*apps: ASGIApp, concurrent: bool = False) -> Lifespan:
             state = _State({})
             for manager in managers:
                 state.add(manager.state, manager.name)
+            # Starlette complains of any mapping where the server knows no state.
             yield state.whole or None
 
     return lifespan
@@ -248,20 +252,19 @@ def _check_lifespan(lifespan: object) -> None:
     hint = "a function of the application that returns an async context manager"
     if not callable(lifespan):
         raise TypeError(f"a lifespan must be {hint}, got {type(lifespan).__name__}: {lifespan!r}")
-    if inspect.isasyncgenfunction(lifespan) or inspect.iscoroutinefunction(lifespan):
-        raise TypeError(
-            f"a lifespan must be {hint}: decorate {name_of(lifespan)} with "
-            "@contextlib.asynccontextmanager"
-        )
     try:
-        inspect.signature(lifespan).bind(None)
+        with suppress(ValueError):  # what is written in C has no signature
+            inspect.signature(lifespan).bind(None)
     except TypeError as exc:
         raise TypeError(
             f"a lifespan must be {hint}, but {name_of(lifespan)} cannot be called with the "
             f"application alone ({exc}); the lifespans of applications are had by lifespan_of()"
         ) from exc
-    except ValueError:  # written in C: it has no signature
-        return
+    if inspect.isasyncgenfunction(lifespan) or inspect.iscoroutinefunction(lifespan):
+        raise TypeError(
+            f"a lifespan must be {hint}: decorate {name_of(lifespan)} with "
+            "@contextlib.asynccontextmanager"
+        )
 
 
 def _checked(

@@ -127,7 +127,7 @@ class LifespanMiddleware:
         if self._on_crash == "terminate":
             _logger.error("Stopping the server, since the application's lifespan has died.")
             call_soon(terminate)
-        elif self._on_crash != "log":
+        elif callable(self._on_crash):
             try:
                 returned = self._on_crash(crash)
                 if inspect.isawaitable(returned):

@@ -57,7 +57,7 @@ async def websocket(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.send", "text": json.dumps(seen_by(scope))})
-    await send({"type": "websocket.close"})
+    await receive()  # until the client closes it: both at once is too much for some servers
 
 
 def seen_by(scope: Any) -> dict[str, Any]:

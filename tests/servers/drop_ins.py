@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -29,7 +28,6 @@ def serve_by_corn(name: str, backend: str, port: int) -> None:
 
 
 def serve_by_example(backend: str, port: int) -> None:
-    sys.path.append(str(Path(__file__).parents[2]))
     from examples.tiny_server import serve
 
     anyio.run(serve, bare, port, TIMEOUT, backend=backend)

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
+PROJECT = HERE.parents[1]
 LIMIT = 30  # seconds for what should not take long, on a slow machine
 
 _PYTHON = [sys.executable, "-m"]
@@ -115,11 +116,16 @@ class Process:
         self._news = threading.Condition()
         self._over = False
         command = [part.format(app=app, port=self.port) for part in server.command]
-        path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH", "")]))
+        path = [str(HERE), str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {
+            "BEHAVIOUR": behaviour,
+            "PYTHONPATH": os.pathsep.join(path),
+            "PYTHONUNBUFFERED": "1",
+        }
         self._popen = subprocess.Popen(
             command,
             cwd=HERE,
-            env=os.environ | {"BEHAVIOUR": behaviour, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+            env=os.environ | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -185,7 +191,7 @@ class Process:
 
 
 @contextmanager
-def running(server: Server, app: str, behaviour: str) -> Iterator[Process]:
+def running(server: Server, app: str, behaviour: str = "") -> Iterator[Process]:
     process = Process(server, app, behaviour)
     try:
         yield process

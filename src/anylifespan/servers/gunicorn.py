@@ -1,5 +1,8 @@
 """For Gunicorn: ``gunicorn -k anylifespan.servers.gunicorn.ASGIWorker main:app``."""
 
+# pyright: reportAttributeAccessIssue=false
+# (What is known of Gunicorn's types are those of an older version.)
+
 from __future__ import annotations
 
 import asyncio
@@ -92,6 +95,8 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
     Gunicorn starts another one. The application is shut down after SIGINT and SIGQUIT as well.
     """
 
+    asgi: Any
+    log: Any
     _startup: CancelScope | None = None
 
     def handle_exit_signal(self) -> None:

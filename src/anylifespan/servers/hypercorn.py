@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
@@ -61,15 +61,17 @@ async def serve(
     """
     wrapped = wrap_app(app, config.wsgi_max_body_size, mode)
     lifespan: TrioLifespan
+    server: Any
     if on_trio():
-        from hypercorn.trio import serve as trio_serve
+        import hypercorn.trio
 
         lifespan = TrioLifespan(wrapped, config, {})
-        server: Any = partial(trio_serve, task_status=task_status)
+        server = partial(hypercorn.trio.serve, task_status=cast(Any, task_status))
     else:
-        from hypercorn.asyncio import serve as server
+        import hypercorn.asyncio
 
         lifespan = AsyncioLifespan(wrapped, config, asyncio.get_running_loop(), {})
+        server = hypercorn.asyncio.serve
     await _corn.serve(
         lifespan,
         lambda app, stop: server(app, config, shutdown_trigger=stop, mode="asgi"),

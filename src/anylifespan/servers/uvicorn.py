@@ -69,13 +69,14 @@ class Lifespan:
     def __init__(self, config: uvicorn.Config) -> None:
         if not config.loaded:
             config.load()
+        mode: Any = config.lifespan
         self.config = config
         self.logger = logging.getLogger("uvicorn.error")
         self.should_exit = False
         self._app = config.loaded_app
         self._manager = LifespanManager(
             self._app,
-            mode=config.lifespan,
+            mode=mode,
             startup_timeout=getattr(config, "startup_timeout", TIMEOUT),
             shutdown_timeout=getattr(config, "shutdown_timeout", TIMEOUT),
             logger=self.logger,

@@ -1,0 +1,143 @@
+"""``anylifespan.servers.gunicorn``, beside Gunicorn's own where that is right."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import anyio
+import pytest
+from apps import Boom, app, hangs, raises, receives, sends, started, well_behaved
+
+pytest.importorskip("gunicorn.asgi")
+
+from gunicorn.asgi.lifespan import LifespanManager as GunicornsOwn
+from gunicorn.asgi.lifespan import LifespanStartupFailed
+
+from anylifespan.servers.gunicorn import LifespanManager
+
+pytestmark = pytest.mark.anyio
+
+logger = logging.getLogger("anylifespan")
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Gunicorn's own is for asyncio alone."""
+    return request.param
+
+
+@pytest.fixture(params=[GunicornsOwn, LifespanManager], ids=["Gunicorn's", "ours"])
+def either(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+# As Gunicorn's own
+
+
+async def test_startup_and_shutdown(either: Any, log: pytest.LogCaptureFixture) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        scope["state"]["pool"] = 1
+        await well_behaved(scope, receive, send)
+
+    state = {"given": True}
+    manager = either(application, logger, state)
+    assert (manager.app, manager.logger, manager.state) == (application, logger, state)
+    await manager.startup()
+    assert state == {"given": True, "pool": 1}
+    assert "ASGI lifespan startup complete" in log.messages
+    await manager.shutdown()
+    assert "ASGI lifespan shutdown complete" in log.messages
+
+
+async def test_the_state_is_made_if_there_is_none(either: Any) -> None:
+    assert either(well_behaved, logger).state == {}
+
+
+async def test_startup_failed(either: Any) -> None:
+    failing = app(receives, sends("lifespan.startup.failed", "no database"))
+    with pytest.raises(LifespanStartupFailed, match=r"^Lifespan startup failed: no database$"):
+        await either(failing, logger).startup()
+
+
+async def test_startup_failed_without_a_message(either: Any) -> None:
+    failing = app(receives, sends("lifespan.startup.failed"))
+    with pytest.raises(LifespanStartupFailed, match=r"^Lifespan startup failed: Unknown error$"):
+        await either(failing, logger).startup()
+
+
+@pytest.mark.parametrize("steps", [[raises(Boom("died"))], [receives, raises(Boom("died"))], []])
+async def test_the_application_raises_or_returns_in_its_startup(
+    either: Any, steps: list[Any]
+) -> None:
+    with pytest.raises(RuntimeError, match=r"^Lifespan startup failed: ") as info:
+        await either(app(*steps), logger).startup()
+    assert not isinstance(info.value, LifespanStartupFailed)
+    assert not steps or "died" in str(info.value)
+
+
+@pytest.mark.parametrize(
+    "last", [sends("lifespan.shutdown.failed", "no goodbye"), raises(Boom("no goodbye"))]
+)
+async def test_an_error_in_the_shutdown_is_logged(
+    either: Any, last: Any, log: pytest.LogCaptureFixture
+) -> None:
+    manager = either(app(receives, started, receives, last), logger)
+    await manager.startup()
+    await manager.shutdown()
+    (error,) = [record for record in log.records if record.levelname == "ERROR"]
+    assert error.getMessage().startswith("Lifespan shutdown error: ")
+    assert "no goodbye" in error.getMessage()
+
+
+# Where it goes beyond
+
+
+async def test_what_the_application_raised_is_the_cause() -> None:
+    boom = Boom("died")
+    with pytest.raises(RuntimeError) as info:
+        await LifespanManager(app(receives, raises(boom)), logger).startup()
+    assert info.value.__cause__ is not None
+    assert info.value.__cause__.__cause__ is boom
+
+
+async def test_the_limit_of_the_startup(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANYLIFESPAN_STARTUP_TIMEOUT", "3")
+    with pytest.raises(RuntimeError, match=r"^Lifespan startup timed out: .* within 3 seconds"):
+        await LifespanManager(app(receives, hangs), logger).startup()
+
+
+async def test_the_limit_of_the_shutdown(
+    monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("ANYLIFESPAN_SHUTDOWN_TIMEOUT", "3")
+    manager = LifespanManager(app(receives, started, receives, hangs), logger)
+    await manager.startup()
+    await manager.shutdown()
+    (warning,) = [record for record in log.records if record.levelname == "WARNING"]
+    assert warning.getMessage().startswith("Lifespan shutdown timed out: ")
+    assert "in hangs" in warning.getMessage()
+
+
+@pytest.mark.parametrize("value", ["soon", "-1"])
+def test_a_limit_that_is_none(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("ANYLIFESPAN_STARTUP_TIMEOUT", value)
+    with pytest.raises(ValueError, match="ANYLIFESPAN_STARTUP_TIMEOUT must be"):
+        LifespanManager(well_behaved, logger)
+
+
+async def test_a_crash_is_told(log: pytest.LogCaptureFixture) -> None:
+    async def waits(receive: Any, send: Any) -> None:
+        await anyio.sleep(1)
+
+    manager = LifespanManager(app(receives, started, waits, raises(Boom("died"))), logger)
+    await manager.startup()
+    await anyio.sleep(2)
+    await manager.shutdown()
+    assert "Lifespan shutdown error: the application's lifespan crashed" in log.text
+    assert "Boom: died" in log.text
+
+
+async def test_a_crash_right_after_the_startup() -> None:
+    with pytest.raises(RuntimeError, match=r"^Lifespan startup failed: .* crashed .*: Boom: died"):
+        await LifespanManager(app(receives, started, raises(Boom("died"))), logger).startup()
