@@ -55,6 +55,13 @@ def debug(session: nox.Session) -> None:
 
 
 @nox.session
+def servers(session: nox.Session) -> None:
+    """The tables of docs/servers.md, from runs: about three minutes."""
+    install(session, "tests")
+    session.run("python", "tests/servers/table.py")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and common mistakes."""
     session.install(*nox.project.dependency_groups(PROJECT, "lint"), silent=True)

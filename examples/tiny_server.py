@@ -49,6 +49,8 @@ async def handle_connection(app: Any, stream: SocketStream) -> None:
                 event = await next_event(connection, stream)
                 if isinstance(event, h11.Request):
                     await handle_request(app, connection, stream, event)
+                while connection.their_state is h11.SEND_BODY:
+                    await next_event(connection, stream)
                 if connection.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
                     connection.start_next_cycle()
         except (h11.ProtocolError, anyio.BrokenResourceError, anyio.EndOfStream):
@@ -74,9 +76,7 @@ async def handle_request(
         "http_version": request.http_version.decode(),
         "method": request.method.decode(),
         "path": unquote(path.decode("ascii")),
-        "raw_path": path,
         "query_string": query,
-        "root_path": "",
         "headers": list(request.headers),
     }
 

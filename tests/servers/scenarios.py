@@ -38,10 +38,12 @@ class Record:
     broken_off: str = ""
     output: str = ""
 
-    def get(self, process: Process, path: str = "/") -> None:
-        response = httpx.get(f"http://127.0.0.1:{process.port}{path}", timeout=LIMIT)
-        is_json = response.headers.get("content-type") == "application/json"
-        self.responses.append((response.status_code, response.json() if is_json else None))
+    def get(self, process: Process, *paths: str) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{process.port}", timeout=LIMIT) as client:
+            for path in paths:  # on one connection
+                response = client.get(path)
+                is_json = response.headers.get("content-type") == "application/json"
+                self.responses.append((response.status_code, response.json() if is_json else None))
 
     def open_websocket(self, process: Process) -> None:
         with connect(f"ws://127.0.0.1:{process.port}/", proxy=None, open_timeout=LIMIT) as socket:
@@ -54,8 +56,7 @@ class Record:
 
 def _behaves_well(process: Process, record: Record, server: Server) -> None:
     process.wait_for(server.ready)
-    record.get(process)
-    record.get(process)
+    record.get(process, "/", "/")
     if server.websockets:
         record.open_websocket(process)
     process.signal(signal.SIGTERM)
@@ -67,8 +68,7 @@ def _does_not_start(process: Process, record: Record, server: Server) -> None:
         process.wait_for("app: starting")
     else:
         process.wait_for(server.ready)
-        record.get(process)
-        record.get(process)
+        record.get(process, "/", "/")
         process.signal(signal.SIGTERM)
     record.wait_ended(process)
 
@@ -77,7 +77,7 @@ def _is_interrupted_in_startup(process: Process, record: Record, server: Server)
     with ThreadPoolExecutor(1) as pool:
         if not server.knows_lifespan:
             process.wait_for(server.ready)
-            pool.submit(record.get, process)  # it is never answered
+            pool.submit(record.get, process, "/")  # it is never answered
         process.wait_for("app: starting")
         process.signal(signal.SIGINT)
         record.wait_ended(process)
@@ -86,7 +86,7 @@ def _is_interrupted_in_startup(process: Process, record: Record, server: Server)
 def _crashes(process: Process, record: Record, server: Server) -> None:
     process.wait_for(server.ready)
     if not server.knows_lifespan:
-        record.get(process)
+        record.get(process, "/")
     record.get(process, "/crash")
     if server.restarts and process.wait_for("app: starting", times=2, limit=PATIENCE):
         process.signal(signal.SIGTERM)
@@ -95,7 +95,7 @@ def _crashes(process: Process, record: Record, server: Server) -> None:
 
 def _hangs_in_shutdown(process: Process, record: Record, server: Server) -> None:
     process.wait_for(server.ready)
-    record.get(process)
+    record.get(process, "/")
     process.signal(signal.SIGTERM)
     record.wait_ended(process)
 

@@ -1,0 +1,139 @@
+"""Fills the tables of docs/servers.md from runs: ``nox -s servers``."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
+
+from processes import DROP_INS, PROJECT, SERVERS, Server
+from scenarios import PATIENCE, SCENARIOS, Record, play
+
+PAGE = PROJECT / "docs" / "servers.md"
+BEGIN, END = "<!-- filled by nox -s servers -->\n", "<!-- to here -->\n"
+GREETED = "from the lifespan"
+
+
+def ended(record: Record) -> str:
+    if record.status is None:
+        return f"still waits after {PATIENCE:g} s"
+    after = "at once" if record.seconds < 0.9 else f"after {record.seconds:.0f} s"
+    return f"ends {after}, status {record.status}"
+
+
+def says_where(record: Record) -> str:
+    where = re.search(r'application\.py", line \d+, in lifespan', record.output)
+    return ", says where" if where else ", says nothing of where"
+
+
+def state(record: Record) -> str:
+    states = [seen["state"] for _, seen in record.responses]
+    if not any("database" in one for one in states):
+        return "there is none"
+    leaks = any("of another request" in one for one in states)
+    return "seen, and leaks from request to request" if leaks else "seen, each request has its own"
+
+
+def variables(record: Record) -> str:
+    greeted = all(seen["greeting"] == GREETED for _, seen in record.responses)
+    return "seen" if greeted else "not seen"
+
+
+def shutdown(record: Record) -> str:
+    run = "the shutdown is run" if "app: stopped" in record.output else "no shutdown is run"
+    return f"{run}; {ended(record)}"
+
+
+def no_start(record: Record) -> str:
+    statuses = {status for status, _ in record.responses}
+    if 200 in statuses:
+        return "the lifespan is not run, and requests are served"
+    if statuses:
+        return "requests are answered with 503, the next one tries again"
+    return ended(record)
+
+
+def hang(record: Record) -> str:
+    told = "" if "not run" in no_start(record) else says_where(record)
+    return no_start(record) + told
+
+
+def interrupted(record: Record) -> str:
+    if "app: starting" not in record.output:
+        return "the lifespan is not run"
+    return "does not heed it" if record.status is None else ended(record)
+
+
+def crash(record: Record) -> str:
+    starts = record.output.count("app: starting")
+    if not starts:
+        return "the lifespan is not run"
+    logged = "" if "lost the database" in record.output else ", and logs nothing"
+    if starts > 1:
+        return f"another worker takes its place{logged}"
+    return f"serves on{logged}" if record.status is None else f"{ended(record)}{logged}"
+
+
+def hanging_shutdown(record: Record) -> str:
+    if "app: starting" not in record.output:
+        return "the lifespan is not run"
+    return ended(record) + says_where(record)
+
+
+ROWS = [
+    ("SIGTERM", "behaves well", shutdown),
+    ("the state", "behaves well", state),
+    ("context variables of the lifespan", "behaves well", variables),
+    ("a startup that hangs", "hangs in startup", hang),
+    ("SIGINT meanwhile", "is interrupted in startup", interrupted),
+    ("`startup.failed`", "fails to start", no_start),
+    ("the lifespan dies while serving", "crashes", crash),
+    ("SIGTERM and a shutdown that hangs", "hangs in shutdown", hanging_shutdown),
+]
+
+
+def table(name: str, ways: dict[str, dict[str, Record]]) -> list[str]:
+    lines = [f"### {name}", "", f"| | {' | '.join(ways)} |", "| --- |" + " --- |" * len(ways)]
+    for title, scenario, cell in ROWS:
+        cells = [cell(records[scenario]) for records in ways.values()]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def main() -> None:
+    tiny = {f"examples/{name}": one for name, one in DROP_INS.items() if name not in SERVERS}
+    with ThreadPoolExecutor(4) as pool:
+
+        def start(server: Server, app: str) -> dict[str, Future[Record]]:
+            return {
+                scenario: pool.submit(play, server, f"application:{app}", scenario)
+                for scenario in SCENARIOS
+            }
+
+        under_way = {
+            name: {
+                "by itself": start(server, "bare"),
+                "with `LifespanMiddleware`": start(server, "app"),
+                **({"by the drop-in": start(DROP_INS[name], "bare")} if name in DROP_INS else {}),
+            }
+            for name, server in SERVERS.items()
+        }
+        under_way |= {name: {"as it is": start(server, "bare")} for name, server in tiny.items()}
+        lines: list[str] = []
+        for name, ways in under_way.items():
+            records = {
+                way: {scenario: future.result() for scenario, future in futures.items()}
+                for way, futures in ways.items()
+            }
+            lines += table(name, records)
+            print("\n".join(table(name, records)))
+    packages = sorted({server.package for server in SERVERS.values()})
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    text = "\n".join([f"As run with {versions}.", "", *lines])
+    PAGE.write_text(before + BEGIN + text + END + after)
+
+
+if __name__ == "__main__":
+    main()
