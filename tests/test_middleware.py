@@ -440,6 +440,19 @@ async def test_if_the_request_that_starts_it_is_cancelled_the_next_one_does() ->
     assert shop.seen == [("hello", {"number": 2})]
 
 
+def test_in_another_event_loop_it_is_started_anew() -> None:
+    shop = Shop()
+    middleware = LifespanMiddleware(shop)
+
+    async def ask_twice() -> None:
+        await request(middleware)
+        await request(middleware)
+
+    for library in ("asyncio", "trio", "asyncio"):
+        anyio.run(ask_twice, backend=library)
+    assert [state["number"] for _, state in shop.seen] == [1, 1, 2, 2, 3, 3]
+
+
 async def test_a_websocket_is_refused_before_it_is_accepted() -> None:
     middleware = LifespanMiddleware(app(receives, sends("lifespan.startup.failed")))
     assert await request(middleware, "websocket") == [

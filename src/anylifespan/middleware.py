@@ -12,7 +12,7 @@ from anyio import Event, create_task_group
 
 from ._app import ASGIApp, Receive, Scope, Send
 from ._exceptions import in_full
-from ._hosting import call_soon
+from ._hosting import call_soon, current_loop
 from ._manager import LifespanManager
 from ._options import Mode
 from ._terminate import terminate
@@ -77,6 +77,7 @@ class LifespanMiddleware:
         self._manager = self._new_manager(None)
         self._started = False
         self._start: _Start | None = None  # the one under way by which requests start it
+        self._loop: object = None  # that of the last such start
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.app!r}>"
@@ -84,6 +85,7 @@ class LifespanMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             self._started = True
+            self._loop = None
             await self._lifespan(scope, receive, send)
         elif scope["type"] not in ("http", "websocket") or await self._is_started():
             await self._manager.app(scope, receive, send)
@@ -137,7 +139,7 @@ class LifespanMiddleware:
 
     async def _is_started(self) -> bool:
         """Have the application started by its first request, unless the server has done it."""
-        while not self._started:
+        while not self._started or self._start_is_of_another_loop():
             start = self._start
             if start is None:
                 return await self._start_by_request()
@@ -146,8 +148,13 @@ class LifespanMiddleware:
                 return False
         return True
 
+    def _start_is_of_another_loop(self) -> bool:
+        # As in tests that send requests without a lifespan, each in an event loop of its own.
+        return self._loop is not None and self._loop is not current_loop("a request")
+
     async def _start_by_request(self) -> bool:
         start = self._start = _Start()
+        self._started = False
         # Takes the place of the server that sends no lifespan.
         server = LifespanManager(
             self._lifespan, mode="on", startup_timeout=None, shutdown_timeout=None, logger=_logger
@@ -162,6 +169,7 @@ class LifespanMiddleware:
             self._start = None
             start.over.set()
         self._started = True
+        self._loop = current_loop("a request")
         _shut_down_with_reactor(server)
         return True
 
