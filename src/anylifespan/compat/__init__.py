@@ -1,0 +1,1 @@
+"""The interfaces of other libraries, for moving over by one import."""
