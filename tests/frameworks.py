@@ -76,7 +76,7 @@ def _blacksheep_app() -> Application:
 def django() -> Any:
     """Django has no lifespan."""
     if not settings.configured:
-        settings.configure(ROOT_URLCONF=(), LOGGING_CONFIG=None)
+        settings.configure(ROOT_URLCONF=(), ALLOWED_HOSTS=["test"], LOGGING_CONFIG=None)
     return get_asgi_application()
 
 

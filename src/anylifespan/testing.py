@@ -1,0 +1,91 @@
+"""A client for tests: the application is up, and requests go straight to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from ._app import ASGIApp
+from ._manager import LifespanManager
+from ._options import Mode
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    try:
+        import httpx2 as httpx
+    except ModuleNotFoundError:
+        try:
+            import httpx
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError(
+                "anylifespan.testing needs httpx2 or httpx, and neither is installed: "
+                "pip install 'anylifespan[testing]'"
+            ) from None
+
+
+class ASGIClient(httpx.AsyncClient):
+    """An ``AsyncClient`` whose requests go to an application that is up.
+
+    :ivar lifespan: the :class:`~anylifespan.LifespanManager` of the application
+    """
+
+    lifespan: LifespanManager
+
+
+@asynccontextmanager
+async def asgi_client(
+    app: ASGIApp,
+    *,
+    mode: Mode = "on",
+    startup_timeout: float | None = 30.0,
+    shutdown_timeout: float | None = 30.0,
+    state: dict[str, Any] | None = None,
+    logger: logging.Logger | None = None,
+    raise_app_exceptions: bool = True,
+    root_path: str = "",
+    client: tuple[str, int] = ("127.0.0.1", 123),
+    base_url: str = "http://test",
+    **options: Any,
+) -> AsyncIterator[ASGIClient]:
+    """Start an application, and have a client for it::
+
+        async with asgi_client(app) as client:
+            response = await client.get("/")
+
+    The client is an ``AsyncClient`` of httpx2, or of httpx if that is not installed. If the
+    application dies meanwhile, the body is cancelled and the crash is raised. In a fixture it is
+    raised where the fixture is left.
+
+    :param app: an ASGI application
+    :param mode: as for :class:`~anylifespan.LifespanManager`, but that by default an application
+        without a lifespan is an error: in a test, one that silently does not start is the worst
+    :param startup_timeout: seconds the startup may take; None for no limit
+    :param shutdown_timeout: seconds the shutdown may take; None for no limit
+    :param state: the dict that the application fills; None for a new one
+    :param logger: where to tell what is not raised
+    :param raise_app_exceptions: whether what the application raises in a request is raised by the
+        client, too
+    :param root_path: the ``root_path`` of each request
+    :param client: the ``client`` of each request: host and port
+    :param base_url: what the URL of each request is relative to
+    :param options: those of ``AsyncClient``
+    :raises LifespanError: as ``async with LifespanManager(app)``
+    :raises TypeError: if ``app`` cannot be an ASGI application, or an option is unknown
+    """
+    manager = LifespanManager(
+        app,
+        mode=mode,
+        startup_timeout=startup_timeout,
+        shutdown_timeout=shutdown_timeout,
+        state=state,
+        logger=logger,
+    )
+    transport = httpx.ASGITransport(manager.app, raise_app_exceptions, root_path, client)
+    # Made before the application is started, so that a wrong option is told at once.
+    asgi_client = ASGIClient(transport=transport, base_url=base_url, **options)
+    asgi_client.lifespan = manager
+    async with manager, asgi_client:
+        yield asgi_client
