@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
-from ._manager import LifespanManager as LifespanManager
-from ._protocol import Phase as Phase
-from .compose import combine as combine
-from .compose import lifespan_of as lifespan_of
-from .compose import with_lifespan as with_lifespan
-from .errors import LifespanCrashed as LifespanCrashed
-from .errors import LifespanError as LifespanError
-from .errors import LifespanProtocolError as LifespanProtocolError
-from .errors import LifespanUnsupported as LifespanUnsupported
-from .errors import ShutdownFailed as ShutdownFailed
-from .errors import ShutdownTimeout as ShutdownTimeout
-from .errors import StartupFailed as StartupFailed
-from .errors import StartupTimeout as StartupTimeout
-from .middleware import LifespanMiddleware as LifespanMiddleware
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._manager import LifespanManager as LifespanManager
+    from ._protocol import Phase as Phase
+    from .compose import combine as combine
+    from .compose import lifespan_of as lifespan_of
+    from .compose import with_lifespan as with_lifespan
+    from .errors import LifespanCrashed as LifespanCrashed
+    from .errors import LifespanError as LifespanError
+    from .errors import LifespanProtocolError as LifespanProtocolError
+    from .errors import LifespanUnsupported as LifespanUnsupported
+    from .errors import ShutdownFailed as ShutdownFailed
+    from .errors import ShutdownTimeout as ShutdownTimeout
+    from .errors import StartupFailed as StartupFailed
+    from .errors import StartupTimeout as StartupTimeout
+    from .middleware import LifespanMiddleware as LifespanMiddleware
 
 __version__ = "0.1.0"
+
+# Imported when they are first used: pytest imports this package for its plugin, wherever it is
+# installed, and commands should start at once.
+_MODULES = {
+    "LifespanCrashed": ".errors",
+    "LifespanError": ".errors",
+    "LifespanManager": "._manager",
+    "LifespanMiddleware": ".middleware",
+    "LifespanProtocolError": ".errors",
+    "LifespanUnsupported": ".errors",
+    "Phase": "._protocol",
+    "ShutdownFailed": ".errors",
+    "ShutdownTimeout": ".errors",
+    "StartupFailed": ".errors",
+    "StartupTimeout": ".errors",
+    "combine": ".compose",
+    "lifespan_of": ".compose",
+    "with_lifespan": ".compose",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_MODULES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

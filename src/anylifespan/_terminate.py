@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 
@@ -22,6 +21,8 @@ def terminate() -> None:
             # Not os.kill(), which on Windows ends the process at once.
             signal.raise_signal(number)
             return
+    import multiprocessing  # which is slow to import, and seldom needed
+
     supervisor = multiprocessing.parent_process()
     pid = None if supervisor is None else supervisor.pid
     os.kill(pid or os.getpid(), signal.SIGTERM)
