@@ -396,10 +396,13 @@ async def test_wait_crashed_returns_the_crash() -> None:
     async with anyio.create_task_group() as task_group:
         task_group.start_soon(supervise)  # before the startup
         await anyio.wait_all_tasks_blocked()
+        assert manager.crash is None
         await manager.startup()
+        assert manager.crash is None
         task_group.start_soon(supervise)  # and after it
     assert [crash.__cause__ for crash in crashes] == [error, error]
-    assert "boom" in str(await manager.wait_crashed())
+    assert "boom" in str(manager.crash)
+    assert str(await manager.wait_crashed()) == str(manager.crash)
     with pytest.raises(LifespanCrashed):
         await manager.shutdown()
 
@@ -409,6 +412,8 @@ async def test_wait_crashed_raises_an_exit() -> None:
     await manager.startup()
     with pytest.raises(SystemExit):
         await manager.wait_crashed()
+    with pytest.raises(SystemExit):
+        _ = manager.crash
     with pytest.raises(SystemExit):
         await manager.shutdown()
 

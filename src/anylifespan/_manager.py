@@ -78,7 +78,7 @@ class LifespanManager:
         self._group: TaskGroup | None = None
         self._group_host: TaskInfo | None = None
         self._crashed = False
-        self._crash: Event | None = None
+        self._crash_event: Event | None = None
         self._corruption: LifespanCrashed | None = None
         self._shutdown_request: Event | None = None
         self._variables: list[Any] = []
@@ -115,6 +115,14 @@ class LifespanManager:
         if self._mode == "on" and self._lifespan.outcome in WITHOUT_LIFESPAN:
             return Phase.FAILED
         return self._lifespan.protocol.phase
+
+    @property
+    def crash(self) -> LifespanCrashed | None:
+        """How the application died while it was serving; None if it did not.
+
+        :raises KeyboardInterrupt, SystemExit: if that is what it raised
+        """
+        return _outcome.crash(self._lifespan) if self._crashed and self._lifespan else None
 
     @property
     def startup_seconds(self) -> float | None:
@@ -259,11 +267,11 @@ class LifespanManager:
         :raises RuntimeError: in another event loop
         """
         self._check_loop("wait_crashed()")
-        if self._crash is None:
-            self._crash = Event()
+        if self._crash_event is None:
+            self._crash_event = Event()
         if self._crashed:
-            self._crash.set()
-        await self._crash.wait()
+            self._crash_event.set()
+        await self._crash_event.wait()
         return _outcome.crash(self._running("wait_crashed()"))
 
     # What they share
@@ -347,8 +355,8 @@ class LifespanManager:
 
     def _on_crash(self) -> None:
         self._crashed = True
-        if self._crash is not None:
-            self._crash.set()
+        if self._crash_event is not None:
+            self._crash_event.set()
         # A task that is gone has no body to cancel, and cancelling it would never come to an end.
         if self._group is not None and _hosting.is_alive(self._group_host):
             self._group.cancel_scope.cancel()

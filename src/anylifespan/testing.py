@@ -26,13 +26,26 @@ else:
             ) from None
 
 
+BASE_URL = "http://test"
+
+
 class ASGIClient(httpx.AsyncClient):
     """An ``AsyncClient`` whose requests go to an application that is up.
 
     :ivar lifespan: the :class:`~anylifespan.LifespanManager` of the application
     """
 
-    lifespan: LifespanManager
+    def __init__(
+        self,
+        lifespan: LifespanManager,
+        *,
+        transport: Any = None,
+        base_url: str = BASE_URL,
+        **options: Any,
+    ) -> None:
+        transport = transport or httpx.ASGITransport(lifespan.app)
+        super().__init__(transport=transport, base_url=base_url, **options)
+        self.lifespan = lifespan
 
 
 @asynccontextmanager
@@ -47,7 +60,7 @@ async def asgi_client(
     raise_app_exceptions: bool = True,
     root_path: str = "",
     client: tuple[str, int] = ("127.0.0.1", 123),
-    base_url: str = "http://test",
+    base_url: str = BASE_URL,
     **options: Any,
 ) -> AsyncIterator[ASGIClient]:
     """Start an application, and have a client for it::
@@ -85,7 +98,6 @@ async def asgi_client(
     )
     transport = httpx.ASGITransport(manager.app, raise_app_exceptions, root_path, client)
     # Made before the application is started, so that a wrong option is told at once.
-    asgi_client = ASGIClient(transport=transport, base_url=base_url, **options)
-    asgi_client.lifespan = manager
+    asgi_client = ASGIClient(manager, transport=transport, base_url=base_url, **options)
     async with manager, asgi_client:
         yield asgi_client

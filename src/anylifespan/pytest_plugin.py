@@ -1,0 +1,160 @@
+"""Fixtures for asynchronous tests that anyio's plugin runs: an application that is up.
+
+The plugin is loaded wherever this package is installed, so it imports what it needs when a fixture
+is used.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import traceback
+from collections.abc import AsyncIterator, Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from ._app import ASGIApp
+    from ._manager import LifespanManager
+    from .errors import LifespanCrashed
+    from .testing import ASGIClient
+
+# Those that are up, and whether a test has told that the application has died.
+_UP = pytest.StashKey["dict[LifespanManager, bool]"]()
+_SCOPES = ("function", "class", "module", "package", "session")
+_OPTIONS = {
+    "anylifespan_app": 'the application of asgi_app: "module:attribute"',
+    "anylifespan_mode": "the mode of asgi_lifespan: on (the default), auto or off",
+    "anylifespan_startup_timeout": "seconds the startup may take (30); none for no limit",
+    "anylifespan_shutdown_timeout": "seconds the shutdown may take (30); none for no limit",
+    "anylifespan_scope": f"the scope of the fixtures: {', '.join(_SCOPES)}; by default the first",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    for name, text in _OPTIONS.items():
+        parser.addini(name, text, default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What is wrong with the configuration is told before anything is run."""
+    from ._options import check_mode, check_seconds
+
+    if _scope("", config) not in _SCOPES:
+        raise pytest.UsageError(
+            f"anylifespan_scope must be one of {', '.join(_SCOPES)}, got {_scope('', config)!r}"
+        )
+    try:
+        check_mode(_mode(config))
+        for name in ("anylifespan_startup_timeout", "anylifespan_shutdown_timeout"):
+            check_seconds(name, _seconds(config, name))
+    except ValueError as exc:
+        raise pytest.UsageError(f"in the options of anylifespan: {exc}") from exc
+
+
+def _scope(fixture_name: str, config: pytest.Config) -> Any:
+    return config.getini("anylifespan_scope") or "function"
+
+
+def _mode(config: pytest.Config) -> Any:
+    return config.getini("anylifespan_mode") or "on"
+
+
+def _seconds(config: pytest.Config, name: str) -> float | None:
+    value = config.getini(name) or "30"
+    try:
+        return None if value == "none" else float(value)
+    except ValueError:
+        raise ValueError(f"{name} must be a number of seconds, or none, got {value!r}") from None
+
+
+@pytest.fixture(scope=_scope)
+def asgi_app(pytestconfig: pytest.Config) -> ASGIApp:
+    """The application for :func:`asgi_lifespan` and :func:`asgi_client`: override it, or configure
+    ``anylifespan_app``.
+    """
+    name = pytestconfig.getini("anylifespan_app")
+    if not name:
+        pytest.fail(
+            "asgi_lifespan and asgi_client need an application: have a fixture asgi_app return it, "
+            'or set anylifespan_app = "module:attribute" in the configuration of pytest',
+            pytrace=False,
+        )
+    try:
+        app: ASGIApp = pkgutil.resolve_name(name)
+    except (ModuleNotFoundError, AttributeError, ValueError) as exc:
+        pytest.fail(
+            f'anylifespan_app = "{name}" cannot be imported ({exc}): expected "module:attribute", '
+            "from a directory that is in the option pythonpath of pytest",
+            pytrace=False,
+        )
+    return app
+
+
+@pytest.fixture(scope=_scope)
+async def asgi_lifespan(
+    anyio_backend: Any, asgi_app: ASGIApp, pytestconfig: pytest.Config
+) -> AsyncIterator[LifespanManager]:
+    """The application's :class:`~anylifespan.LifespanManager`; the application is up.
+
+    If it dies while a test runs, that test fails.
+    """
+    from ._manager import LifespanManager
+    from .errors import LifespanCrashed
+
+    manager = LifespanManager(
+        asgi_app,
+        mode=_mode(pytestconfig),
+        startup_timeout=_seconds(pytestconfig, "anylifespan_startup_timeout"),
+        shutdown_timeout=_seconds(pytestconfig, "anylifespan_shutdown_timeout"),
+    )
+    up = pytestconfig.stash.setdefault(_UP, {})
+    try:
+        async with manager:
+            up[manager] = False
+            yield manager
+    except LifespanCrashed:
+        if not up[manager]:
+            raise
+    finally:
+        up.pop(manager, None)
+
+
+@pytest.fixture(scope=_scope)
+async def asgi_client(asgi_lifespan: LifespanManager) -> AsyncIterator[ASGIClient]:
+    """An ``AsyncClient`` of httpx2, or else httpx, for the application that is up.
+
+    Its ``lifespan`` is the :class:`~anylifespan.LifespanManager`.
+    """
+    from .testing import ASGIClient
+
+    async with ASGIClient(asgi_lifespan) as client:
+        yield client
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """If the application has died while a test ran, that test has failed."""
+    try:
+        result = yield
+    except pytest.skip.Exception:
+        raise
+    except Exception:
+        for crash in _crashes_to_tell(item):
+            text = "".join(traceback.format_exception(crash))
+            item.add_report_section("call", "crash of the application", text)
+        raise
+    for crash in _crashes_to_tell(item):
+        raise crash
+    return result
+
+
+def _crashes_to_tell(item: pytest.Item) -> Iterator[LifespanCrashed]:
+    if "asgi_lifespan" not in getattr(item, "fixturenames", ()):
+        return
+    up = item.config.stash.get(_UP, {})
+    for manager, told in up.items():
+        crash = None if told else manager.crash
+        if crash is not None:
+            up[manager] = True
+            yield crash
