@@ -99,6 +99,7 @@ async def asgi_lifespan(
 
     If it dies while a test runs, that test fails.
     """
+    from ._leaks import without_leaks
     from ._manager import LifespanManager
     from .errors import LifespanCrashed
 
@@ -110,7 +111,7 @@ async def asgi_lifespan(
     )
     up = pytestconfig.stash.setdefault(_UP, {})
     try:
-        async with manager:
+        async with without_leaks(asgi_app), manager:
             up[manager] = False
             yield manager
     except LifespanCrashed:

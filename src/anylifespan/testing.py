@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from ._app import ASGIApp
+from ._leaks import LeakWarning as LeakWarning
+from ._leaks import without_leaks
 from ._manager import LifespanManager
 from ._options import Mode
 
@@ -70,7 +72,8 @@ async def asgi_client(
 
     The client is an ``AsyncClient`` of httpx2, or of httpx if that is not installed. If the
     application dies meanwhile, the body is cancelled and the crash is raised. In a fixture it is
-    raised where the fixture is left.
+    raised where the fixture is left. What the application leaves behind after its shutdown is told
+    in a :exc:`LeakWarning`.
 
     :param app: an ASGI application
     :param mode: as for :class:`~anylifespan.LifespanManager`, but that by default an application
@@ -99,5 +102,5 @@ async def asgi_client(
     transport = httpx.ASGITransport(manager.app, raise_app_exceptions, root_path, client)
     # Made before the application is started, so that a wrong option is told at once.
     asgi_client = ASGIClient(manager, transport=transport, base_url=base_url, **options)
-    async with manager, asgi_client:
+    async with without_leaks(app), manager, asgi_client:
         yield asgi_client

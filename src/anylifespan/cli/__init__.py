@@ -94,19 +94,39 @@ def command() -> None:
     multiple=True,
     help="Where to run it; may be repeated.  [default: asyncio, and trio if installed]",
 )
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run N lifespans, one after the other, and tell what they leave behind: tasks, threads, "
+    "sockets, files and async generators.",
+)
+@click.option("--strict", is_flag=True, help="Take what --repeat finds for a failure.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
-def check(app: str, backends: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def check(
+    app: str,
+    backends: tuple[str, ...],
+    repeat: int | None,
+    strict: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Start APP and shut it down again, once on each backend, and tell how it went.
 
     The exit status is 0 if all is well, 1 if a lifespan failed, 2 if there was none to be tried.
     """
+    if strict and repeat is None:
+        raise click.UsageError("--strict is about what --repeat finds: give --repeat, too")
     from ._check import check_all
 
     console = _console(options.pop("log_level"))
     if not backends:
         backends = ("asyncio", "trio") if find_spec("trio") else ("asyncio",)
     target = _target(app, backends, options)
-    sys.exit(check_all(target, backends, as_json=as_json, messages=console))
+    status = check_all(
+        target, backends, repeat=repeat, strict=strict, as_json=as_json, messages=console
+    )
+    sys.exit(status)
 
 
 @command.command()

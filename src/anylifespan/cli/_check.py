@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from traceback import StackSummary
 
 import anyio
+import anyio.lowlevel
 import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from .. import LifespanCrashed, LifespanManager, LifespanUnsupported
-from ._report import Failure, Phase, Result, print_failure, print_table
+from .._leaks import Inventory
+from ._report import (
+    Failure,
+    LeftBehind,
+    Phase,
+    Result,
+    print_failure,
+    print_left_behind,
+    print_table,
+)
 from ._target import Target, run_on
 from ._watchdog import Watchdog
 
@@ -23,13 +34,23 @@ _END = 5.0
 
 
 def check_all(
-    target: Target, backends: tuple[str, ...], *, as_json: bool, messages: Console
+    target: Target,
+    backends: tuple[str, ...],
+    *,
+    repeat: int | None,
+    strict: bool,
+    as_json: bool,
+    messages: Console,
 ) -> int:
     """Check the application on each backend and print how it went.
 
+    :param repeat: how many lifespans, to see what they leave behind; None for one, without looking
+    :param strict: whether it is a failure to leave something behind
     :return: the exit status
     """
-    return _Check(target, backends, as_json=as_json, messages=messages).run()
+    check = _Check(target, backends, as_json=as_json, messages=messages)
+    check.repeat, check.strict = repeat, strict
+    return check.run()
 
 
 class _Check:
@@ -41,6 +62,8 @@ class _Check:
         self.as_json = as_json
         self.messages = messages
         self.required = target.options["mode"] == "on"
+        self.repeat: int | None = None
+        self.strict = False
         self.results: list[Result] = []
         self.progress: Progress
         self.watchdog = Watchdog(self.give_up)
@@ -51,15 +74,27 @@ class _Check:
             # Outside of the event loop, since a factory may run one of its own. With mode "on" what
             # raises in its startup is told apart from what has no lifespan.
             mode = "off" if self.target.options["mode"] == "off" else "on"
-            manager = self.target.new_manager(mode=mode)
-            run_on(backend, partial(self.check, manager))
+            managers = [self.target.new_manager(mode=mode) for _ in range(self.repeat or 1)]
+            if self.repeat is not None:
+                tracemalloc.start(25)  # so that it is known where sockets and files were opened
+            run_on(backend, partial(self.check, managers))
+            tracemalloc.stop()
             self.watchdog.expect_by(None)
         return self.report()
 
-    async def check(self, manager: LifespanManager) -> None:
+    async def check(self, managers: list[LifespanManager]) -> None:
+        result = self.results[-1]
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(self.watchdog.beat)
-            await self.one_lifespan(manager, self.results[-1])
+            await anyio.lowlevel.checkpoint()
+            inventory = None if self.repeat is None else Inventory()
+            for manager in managers:
+                result.startup, result.shutdown = Phase(), Phase()
+                await self.one_lifespan(manager, result)
+                if result.failure is not None:
+                    break
+            if inventory is not None:
+                result.left_behind = LeftBehind.of(await inventory.leaks())
             task_group.cancel_scope.cancel()
         # An application that was given up on may hold up the end of the event loop.
         self.watchdog.expect_by(_END)
@@ -113,6 +148,8 @@ class _Check:
 
     def report(self) -> int:
         ok = all(result.failure is None for result in self.results)
+        if self.strict:
+            ok = ok and not any(result.left_behind for result in self.results)
         if self.as_json:
             results = [result.to_json() for result in self.results]
             report = {"app": self.target.name, "ok": ok, "results": results}
@@ -122,6 +159,7 @@ class _Check:
             print_table(console, self.results)
             for result in self.results:
                 print_failure(console, result)
+                print_left_behind(console, result)
             untried = self.backends[len(self.results) :]
             if untried:
                 console.print(f"\nNot tried: {', '.join(untried)}")

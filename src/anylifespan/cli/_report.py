@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from traceback import StackSummary
 from typing import Any
@@ -11,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import LifespanError, ShutdownTimeout, StartupTimeout
-from ._frames import own_frames, own_traceback
+from .._frames import own_frames, own_traceback
+from .._leaks import Leak
 
 
 @dataclass
@@ -65,6 +67,37 @@ class Failure:
 
 
 @dataclass
+class LeftBehind:
+    """What the application left behind, and how often.
+
+    :ivar times: in how many lifespans, all taken together
+    """
+
+    kind: str
+    name: str
+    times: int
+    where: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, leaks: list[Leak]) -> list[LeftBehind]:
+        alike: dict[Any, list[Leak]] = {}
+        for leak in leaks:
+            alike.setdefault((leak.kind, leak.places or leak.name), []).append(leak)
+        return [
+            cls(
+                first.kind,
+                first.name,
+                len(rest) + 1,
+                [
+                    {"file": file, "line": line, "function": name}
+                    for file, line, name in first.places
+                ],
+            )
+            for first, *rest in alike.values()
+        ]
+
+
+@dataclass
 class Result:
     """How a lifespan went on one backend."""
 
@@ -74,6 +107,7 @@ class Result:
     supported: bool | None = None
     state: list[str] = field(default_factory=list)
     failure: Failure | None = None
+    left_behind: list[LeftBehind] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -92,12 +126,45 @@ _STYLES = {"complete": "green", "unsupported": "yellow", "not run": "dim"}
 def print_table(console: Console, results: list[Result]) -> None:
     """A row for each backend."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("backend", "startup", "shutdown", "state"):
+    headings = ["backend", "startup", "shutdown", "state"]
+    if any(result.left_behind is not None for result in results):
+        headings.append("left behind")
+    for heading in headings:
         table.add_column(heading, overflow="fold")
     for result in results:
         state = ", ".join(result.state) or ("-" if result.startup.outcome == "complete" else "")
-        table.add_row(result.backend, _cell(result.startup), _cell(result.shutdown), state)
+        cells: list[str | Text] = [
+            result.backend,
+            _cell(result.startup),
+            _cell(result.shutdown),
+            state,
+        ]
+        if result.left_behind is not None:
+            cells.append(_summary(result.left_behind))
+        table.add_row(*cells)
     console.print(table)
+
+
+def print_left_behind(console: Console, result: Result) -> None:
+    """What was left behind there, and where it is or was made."""
+    if result.left_behind:
+        console.print()
+        console.print(Text(f"{result.backend}: left behind", style="bold yellow"))
+    for one in result.left_behind or ():
+        times = "" if one.times == 1 else f" ({one.times} times)"
+        leak = Leak(
+            one.kind,
+            one.name + times,
+            tuple((place["file"], place["line"], place["function"]) for place in one.where),
+        )
+        console.print(Text(str(leak)), soft_wrap=True)
+
+
+def _summary(left_behind: list[LeftBehind]) -> str:
+    counts = Counter[str]()
+    for one in left_behind:
+        counts[one.kind] += one.times
+    return ", ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in counts.items()) or "nothing"
 
 
 def print_failure(console: Console, result: Result) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 from traceback import FrameSummary, StackSummary, TracebackException
 
 _PATHS = sysconfig.get_paths()
-_NOT_OWN = [Path(_PATHS[name]).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-_NOT_OWN.append(Path(__file__).resolve().parents[1])
+_NOT_OWN = [
+    Path(_PATHS[name]).resolve()
+    for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
+]
+_NOT_OWN.append(Path(__file__).resolve().parent)
 
 
 def own_frames(stack: StackSummary) -> StackSummary:
