@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -198,6 +198,67 @@ async def test_an_application_that_crashes(diary: Diary) -> None:
         async with LifespanManager(with_lifespan(crashing, diary.lifespan("pool"))):
             await anyio.sleep_forever()
     assert diary.entries[-1] == "pool closes"
+
+
+@asynccontextmanager
+async def swallows(app: Any) -> AsyncIterator[None]:
+    with suppress(Exception):
+        yield
+
+
+async def test_a_lifespan_that_swallows_a_failed_start(diary: Diary) -> None:
+    failing = diary.app("shop", receives, sends("lifespan.startup.failed", "no database"))
+    with pytest.raises(StartupFailed, match="failed to start: no database"):
+        async with LifespanManager(with_lifespan(failing, swallows)):
+            raise AssertionError("it has not started")
+
+
+async def test_a_lifespan_that_swallows_a_crash(diary: Diary) -> None:
+    crashing = diary.app("shop", receives, started, takes_a_second, raises(Boom("died")))
+    with pytest.raises(LifespanCrashed, match="died"):
+        async with LifespanManager(with_lifespan(crashing, swallows)):
+            await anyio.sleep_forever()
+
+
+async def test_a_lifespan_that_yields_something_else(diary: Diary) -> None:
+    @asynccontextmanager
+    async def wrong(app: Any) -> AsyncIterator[Any]:
+        yield ""
+
+    with pytest.raises(StartupFailed, match="wrong must yield a mapping for the state, or None"):
+        async with LifespanManager(with_lifespan(diary.app("shop"), wrong)):
+            raise AssertionError("it has not started")
+
+
+async def test_a_part_that_hangs_in_its_shutdown_has_a_limit_of_its_own(passed: Any) -> None:
+    hanging = app(receives, started, receives, hangs)
+    for whole in (
+        with_lifespan(hanging, shutdown_timeout=3),
+        Starlette(lifespan=lifespan_of(hanging, shutdown_timeout=3)),
+        Starlette(lifespan=lifespan_of(hanging, concurrent=True, shutdown_timeout=3)),
+        combine(well_behaved, hanging, shutdown_timeout=3),
+    ):
+        with pytest.raises(ShutdownFailed, match="did not finish its shutdown within 3 seconds"):
+            async with LifespanManager(whole):
+                begun = anyio.current_time()
+        assert passed(begun, 3)
+
+
+async def test_one_that_crashes_while_another_hangs_in_its_shutdown(passed: Any) -> None:
+    hanging = app(receives, started, receives, hangs)
+    crashing = app(receives, started, takes_a_second, raises(Boom("died")))
+    main = Starlette(lifespan=lifespan_of(hanging, crashing, shutdown_timeout=3))
+    begun = anyio.current_time()
+    with pytest.raises(LifespanCrashed, match="died"):
+        async with LifespanManager(main):
+            await anyio.sleep_forever()
+    assert passed(begun, 4)
+
+
+def test_a_limit_that_is_none() -> None:
+    for compose in (with_lifespan, lifespan_of, combine):
+        with pytest.raises(ValueError, match="shutdown_timeout must be zero or more"):
+            compose(well_behaved, shutdown_timeout=-1)
 
 
 async def test_cancelled_in_its_startup(diary: Diary) -> None:

@@ -88,9 +88,13 @@ async def test_what_is_put_into_the_state_further_out_survives() -> None:
     middleware = LifespanMiddleware(shop)
     async with plain_server(middleware) as server:
         await server.ask("startup")
-        await request(middleware, state={"user": "Ada", "number": "stale"})
+        await request(middleware, state={"user": "Ada"})
+        await request(middleware, state={"user": "Ada", "number": 7})
         await server.ask("shutdown")
-    assert shop.seen == [("hello", {"user": "Ada", "number": 1})]
+    assert shop.seen == [
+        ("hello", {"user": "Ada", "number": 1}),
+        ("hello", {"user": "Ada", "number": 7}),
+    ]
 
 
 async def test_it_can_be_started_again() -> None:
@@ -438,6 +442,19 @@ async def test_if_the_request_that_starts_it_is_cancelled_the_next_one_does() ->
         first.cancel()
     assert first.cancelled_caught
     assert shop.seen == [("hello", {"number": 2})]
+
+
+async def test_a_server_that_sends_its_lifespan_after_all(log: pytest.LogCaptureFixture) -> None:
+    """The application does not run twice."""
+    shop = Shop(receives, started, receives, raises(Boom("no goodbye")))
+    middleware = LifespanMiddleware(shop)
+    await request(middleware)
+    async with plain_server(middleware) as server:
+        await server.ask("startup")
+        (message,) = log.messages
+        assert message.endswith("apps.Boom: no goodbye")
+        assert shop.starts == 2
+        await server.ask("shutdown")
 
 
 def test_in_another_event_loop_it_is_started_anew() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import decimal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -134,6 +135,25 @@ async def test_a_request_that_is_closed_in_another_context() -> None:
         contextvars.copy_context().run(coroutine.send, None)
         contextvars.copy_context().run(coroutine.close)
     assert GREETING.get() == "unset"
+
+
+async def test_the_context_of_decimal_is_each_requests_own() -> None:
+    precisions: list[int] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            precisions.append(decimal.getcontext().prec)
+            decimal.getcontext().prec = 3
+            return
+        decimal.getcontext()  # sets it, as any arithmetic does
+        await well_behaved(scope, receive, send)
+
+    async with LifespanManager(application) as manager:
+        for _ in range(2):
+            coroutine: Any = manager.app({"type": "http"}, None, None)
+            with pytest.raises(StopIteration):
+                contextvars.Context().run(coroutine.send, None)
+    assert precisions == [28, 28]
 
 
 async def test_variables_set_in_a_task_of_the_application() -> None:

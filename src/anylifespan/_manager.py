@@ -91,7 +91,7 @@ class LifespanManager:
     def app(self) -> ASGI3App:
         """The application as requests call it.
 
-        Every ``http`` and ``websocket`` scope gets a shallow copy of the state, beside what is in
+        Every ``http`` and ``websocket`` scope gets a shallow copy of the state, but for what is in
         the scope's state already, and the application sees the context variables that it set in its
         startup. Other scopes are passed through.
         """

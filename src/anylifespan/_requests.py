@@ -14,11 +14,15 @@ _UNSET = object()
 
 
 def variables_set(before: Context, after: Context) -> Variables:
-    """The context variables that were set between two moments, with their values."""
+    """The context variables that were set between two moments, with their values.
+
+    Not that in which ``decimal`` keeps its context: any arithmetic sets it, and one precision is
+    not meant for all requests.
+    """
     return [
         (variable, value)
         for variable, value in after.items()
-        if before.get(variable, _UNSET) is not value
+        if before.get(variable, _UNSET) is not value and variable.name != "decimal_context"
     ]
 
 
@@ -26,16 +30,17 @@ def request_app(app: ASGI3App, state: dict[str, Any], variables: Variables) -> A
     """The application as a server calls it for each request.
 
     Every ``http`` and ``websocket`` scope gets a shallow copy of the state, as the lifespan
-    specification asks ("Lifespan State"), beside what the scope's state already has: a middleware
-    further out may have put it there. And the request runs with the variables set. They are set in
-    the context of the calling task, and taken back in the end, rather than in a context of the
-    request's own: that would take a coroutine which steps through the application.
+    specification asks ("Lifespan State"), but for what is in the scope's state already: a
+    middleware further out has put it there, for this request. And the request runs with the
+    variables set. They are set in the context of the calling task, and taken back in the end,
+    rather than in a context of the request's own: that would take a coroutine which steps through
+    the application.
     """
 
     async def app_with_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
             others = scope.get("state")
-            scope["state"] = {**others, **state} if others else state.copy()
+            scope["state"] = {**state, **others} if others else state.copy()
             if variables:
                 await _run_with(variables, app, scope, receive, send)
                 return

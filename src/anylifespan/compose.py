@@ -18,6 +18,7 @@ from contextlib import (
     suppress,
 )
 from contextvars import copy_context
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from anyio import create_task_group
 from ._app import ASGI3App, ASGIApp, Receive, Scope, Send, as_asgi3, name_of
 from ._exceptions import in_full
 from ._manager import LifespanManager
+from ._options import check_seconds
 from ._requests import request_app, variables_set
 from .errors import LifespanError
 
@@ -37,29 +39,34 @@ else:
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
 
-def with_lifespan(app: ASGIApp, *lifespans: Lifespan) -> ASGI3App:
+def with_lifespan(
+    app: ASGIApp, *lifespans: Lifespan, shutdown_timeout: float | None = 30.0
+) -> ASGI3App:
     """An application with these lifespans, beside its own if it has one::
 
         app = with_lifespan(get_asgi_application(), lifespan)
 
     They are entered one after the other, then the application's own is started; in the end they are
     left the other way round. What they yield is in the state from then on, and the context
-    variables that they set are seen by requests. Limits of time are kept by whoever drives it all.
+    variables that they set are seen by requests. The limit of the startup is kept by whoever drives
+    it all.
 
     :param app: an ASGI application; one that refuses the lifespan protocol (Django) will do, as
         will one of WSGI that was wrapped
     :param lifespans: functions as ``Starlette(lifespan=...)`` takes them; called with ``app``
+    :param shutdown_timeout: seconds the application's own shutdown may take, which nobody further
+        out can cut short; None for no limit
     :raises TypeError: if one of them is none
     :raises RuntimeError: in the startup, if two of them set the same key of the state
     """
     as_asgi3(app)
     for lifespan in lifespans:
         _check_lifespan(lifespan)
-    return _WithLifespan(app, lifespans)
+    return _WithLifespan(app, lifespans, check_seconds("shutdown_timeout", shutdown_timeout))
 
 
 def lifespan_of(
-    *apps: ASGIApp, concurrent: bool = False
+    *apps: ASGIApp, concurrent: bool = False, shutdown_timeout: float | None = 30.0
 ) -> Callable[[Any], AbstractAsyncContextManager[Any]]:
     """The lifespans of these applications, as one to be given to another::
 
@@ -68,22 +75,25 @@ def lifespan_of(
 
     They start one after the other and stop the other way round. If one does not start, those that
     have been started are shut down; if one crashes, so does the whole. The errors name the
-    application. What they put into their states is yielded. Limits of time are kept by whoever
-    drives it all.
+    application. What they put into their states is yielded. The limit of the startup is kept by
+    whoever drives it all.
 
     :param apps: ASGI applications; those that have no lifespan are passed over
     :param concurrent: start all at once, and stop all at once
+    :param shutdown_timeout: seconds the shutdown of each may take, which nobody further out can cut
+        short; None for no limit
     :raises TypeError: if one of them cannot be an ASGI application
     :raises RuntimeError: when entered, if two of them set the same key of their states
     """
     for app in apps:
         as_asgi3(app)
+    seconds = check_seconds("shutdown_timeout", shutdown_timeout)
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[Any]:
         count = len(apps)
         managers = [
-            _SubManager(app, {}, f" (application {number} of {count})" if count > 1 else "")
+            _SubManager(app, {}, seconds, f" (application {number} of {count})" * (count > 1))
             for number, app in enumerate(apps, 1)
         ]
         async with AsyncExitStack() as stack:
@@ -104,7 +114,12 @@ def lifespan_of(
     return lifespan
 
 
-def combine(main: ASGIApp, *others: ASGIApp, concurrent: bool = False) -> ASGI3App:
+def combine(
+    main: ASGIApp,
+    *others: ASGIApp,
+    concurrent: bool = False,
+    shutdown_timeout: float | None = 30.0,
+) -> ASGI3App:
     """An application that serves as ``main`` does, and runs the lifespans of all.
 
     The others are started before it and shut down after it, so that its startup finds their state.
@@ -112,15 +127,20 @@ def combine(main: ASGIApp, *others: ASGIApp, concurrent: bool = False) -> ASGI3A
     :param main: the ASGI application for the requests
     :param others: ASGI applications of which the lifespans are wanted
     :param concurrent: start the others all at once, and stop them all at once
+    :param shutdown_timeout: seconds the shutdown of each may take; None for no limit
     :raises TypeError: if one of them cannot be an ASGI application
     :raises RuntimeError: in the startup, if two of them set the same key of the state
     """
-    return with_lifespan(main, lifespan_of(*others, concurrent=concurrent))
+    lifespan = lifespan_of(*others, concurrent=concurrent, shutdown_timeout=shutdown_timeout)
+    return with_lifespan(main, lifespan, shutdown_timeout=shutdown_timeout)
 
 
 class _WithLifespan:
-    def __init__(self, app: ASGIApp, lifespans: tuple[Lifespan, ...]) -> None:
+    def __init__(
+        self, app: ASGIApp, lifespans: tuple[Lifespan, ...], shutdown_timeout: float
+    ) -> None:
         self._app = app
+        self._shutdown_timeout = shutdown_timeout
         self._lifespans = lifespans
         self._request_app, _ = as_asgi3(app)
 
@@ -136,9 +156,11 @@ class _WithLifespan:
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         phase = "startup"
+        swallowed: list[BaseException] = []
         try:
             async with AsyncExitStack() as stack:
-                await self._start(stack, scope.setdefault("state", {}))
+                stack.push(partial(_raise_first, swallowed))
+                await self._start(stack, scope.setdefault("state", {}), swallowed)
                 await send({"type": "lifespan.startup.complete"})
                 phase = "shutdown"
                 await receive()
@@ -147,28 +169,73 @@ class _WithLifespan:
             raise
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _start(self, stack: AsyncExitStack, scope_state: MutableMapping[str, Any]) -> None:
+    async def _start(
+        self,
+        stack: AsyncExitStack,
+        scope_state: MutableMapping[str, Any],
+        swallowed: list[BaseException],
+    ) -> None:
         before = copy_context()
         state = _State(scope_state)
         for lifespan in self._lifespans:
-            context_manager = _checked(lifespan, lifespan(self._app))
+            context_manager = _Unswallowing(_checked(lifespan, lifespan(self._app)), swallowed)
             state.add(await stack.enter_async_context(context_manager), name_of(lifespan))
-        manager = _SubManager(self._app, state.whole)
+        manager = _SubManager(self._app, state.whole, self._shutdown_timeout)
         with state.watched(manager.name):
             await stack.enter_async_context(manager)
         variables = variables_set(before, copy_context())
         self._request_app = request_app(manager.app, state.whole, variables)
 
 
+class _Unswallowing:
+    """A lifespan that may swallow an exception, as context managers do; yet nothing serves then.
+
+    :param swallowed: where to put the exception
+    """
+
+    def __init__(
+        self,
+        lifespan: AbstractAsyncContextManager[Mapping[str, Any] | None],
+        swallowed: list[BaseException],
+    ) -> None:
+        self._lifespan = lifespan
+        self._swallowed = swallowed
+
+    async def __aenter__(self) -> Mapping[str, Any] | None:
+        return await self._lifespan.__aenter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        handled = await self._lifespan.__aexit__(exc_type, exc, traceback)
+        if handled and exc is not None:
+            self._swallowed.append(exc)
+        return handled
+
+
+def _raise_first(swallowed: list[BaseException], *exc_info: object) -> None:
+    if swallowed:
+        raise swallowed[0]
+
+
 class _SubManager(LifespanManager):
     """Drives one of several lifespans; its errors and its log lines say which."""
 
-    def __init__(self, app: ASGIApp, state: dict[str, Any], which: str = "") -> None:
+    def __init__(
+        self, app: ASGIApp, state: dict[str, Any], shutdown_timeout: float, which: str = ""
+    ) -> None:
         title = getattr(app, "title", None)  # FastAPI's
         self.name = f"{name_of(app)}{f' {title!r}' if isinstance(title, str) else ''}{which}"
         logger: Any = _Prefixed(logging.getLogger("anylifespan"), {"prefix": self.name})
         super().__init__(
-            app, state=state, startup_timeout=None, shutdown_timeout=None, logger=logger
+            app,
+            state=state,
+            startup_timeout=None,
+            shutdown_timeout=shutdown_timeout,
+            logger=logger,
         )
 
     async def __aenter__(self) -> LifespanManager:
@@ -226,6 +293,11 @@ class _State:
         self._owners: dict[str, str] = {}
 
     def add(self, part: Mapping[str, Any] | None, owner: str) -> None:
+        if not isinstance(part, (Mapping, type(None))):
+            raise TypeError(
+                f"the lifespan {owner} must yield a mapping for the state, or None, got "
+                f"{type(part).__name__}: {part!r}"
+            )
         for key, value in (part or {}).items():
             if key in self._owners:
                 raise self._clash(key, owner)

@@ -78,12 +78,14 @@ class LifespanMiddleware:
         self._started = False
         self._start: _Start | None = None  # the one under way by which requests start it
         self._loop: object = None  # that of the last such start
+        self._server: LifespanManager | None = None  # what has the place of the server there
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.app!r}>"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
+            await self._end_start_by_request()
             self._started = True
             self._loop = None
             await self._lifespan(scope, receive, send)
@@ -170,8 +172,15 @@ class LifespanMiddleware:
             start.over.set()
         self._started = True
         self._loop = current_loop("a request")
+        self._server = server
         _shut_down_with_reactor(server)
         return True
+
+    async def _end_start_by_request(self) -> None:
+        """The server sends its lifespan after all: the application is not to run twice."""
+        server, self._server = self._server, None
+        if server is not None and not self._start_is_of_another_loop():
+            await _shut_down(server)
 
 
 class _Start:
@@ -192,20 +201,21 @@ async def _fail(send: Send, phase: str, error: LifespanError) -> None:
         raise
 
 
+async def _shut_down(server: LifespanManager) -> None:
+    try:
+        await server.shutdown()
+    except LifespanError as error:
+        _logger.error("%s", error)
+
+
 def _shut_down_with_reactor(server: LifespanManager) -> None:
     """Have it shut down when Twisted's reactor stops, which waits for that. (Daphne runs on it.)"""
     reactor: Any = sys.modules.get("twisted.internet.reactor")
     if reactor is None or not reactor.running:
         return
 
-    async def shut_down() -> None:
-        try:
-            await server.shutdown()
-        except LifespanError as error:
-            _logger.error("%s", error)
-
     def deferred() -> Any:
-        task = sys.modules["asyncio"].get_event_loop().create_task(shut_down())
+        task = sys.modules["asyncio"].get_event_loop().create_task(_shut_down(server))
         return sys.modules["twisted.internet.defer"].Deferred.fromFuture(task)
 
     reactor.addSystemEventTrigger("before", "shutdown", deferred)

@@ -252,6 +252,9 @@ def test_serve_until_the_trigger_or_a_crash(
     """In another thread, where no signals are handled."""
     serve = importlib.import_module(f"anylifespan.servers.{ours.name}").serve
     ours.config.bind = [f"127.0.0.1:{free_tcp_port}"]
+    # What it logs is sent to statsd, if it is told of that before the log is made.
+    logs_before_statsd: list[object] = []
+    ours.config.set_statsd_logger_class = lambda _: logs_before_statsd.append(ours.config._log)
     outcome: list[type[BaseException]] = []
 
     async def main() -> None:
@@ -271,3 +274,4 @@ def test_serve_until_the_trigger_or_a_crash(
         assert client.get(f"http://127.0.0.1:{free_tcp_port}/").text == "served"
     thread.join(30)
     assert outcome == ([LifespanCrashed] if crashes else [])
+    assert logs_before_statsd[0] is None

@@ -153,6 +153,28 @@ async def test_requests_see_the_context_variables(log: pytest.LogCaptureFixture)
     assert configuration.loaded_app is application
 
 
+async def test_one_configuration_for_two_servers() -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send(dict(scope["state"]))
+            return
+        scope["state"]["server"] = len(servers)
+        await well_behaved(scope, receive, send)
+
+    configuration = config(application)
+    servers: list[Lifespan] = []
+    apps: list[Any] = []
+    for number in (1, 2):
+        servers.append(Lifespan(configuration))
+        await servers[-1].startup()
+        apps.append(configuration.loaded_app)
+        assert await request(apps[-1], state=servers[-1].state.copy()) == [{"server": number}]
+    await servers[0].shutdown()
+    assert configuration.loaded_app is apps[1]
+    await servers[1].shutdown()
+    assert configuration.loaded_app is application
+
+
 @pytest.mark.parametrize("phase", ["startup", "shutdown"])
 async def test_a_timeout(phase: str, log: pytest.LogCaptureFixture) -> None:
     hanging = app(receives, hangs) if phase == "startup" else app(receives, started, hangs)
@@ -194,7 +216,9 @@ async def test_a_signal_ends_a_startup(
     before = {one: signal.signal(one, handler) for one, handler in others.items()}
     try:
         lifespan = Lifespan(config(app(receives, interrupted)))
-        await lifespan.startup()
+        with pytest.raises(SystemExit) as info:
+            await lifespan.startup()
+        assert info.value.code == 128 + number
         assert {one: signal.getsignal(one) for one in others} == others
     finally:
         for one, handler in before.items():

@@ -48,7 +48,7 @@ STATUSES: dict[tuple[str, str], dict[str, int | tuple[int, int]]] = {
     ("drop-in", "uvicorn"): {
         "behaves well": TERMINATED,
         "hangs in startup": 3,
-        "is interrupted in startup": 3,
+        "is interrupted in startup": 128 + signal.SIGINT,
         "fails to start": 3,
         "crashes": 1,
         "hangs in shutdown": TERMINATED,

@@ -150,10 +150,16 @@ async def serve(
             crash = error  # to be raised when the requests have been given their time
             stop.set()
 
-    async def wait_for_trigger() -> None:
-        await (shutdown_trigger or _signal)()
+    def end() -> None:
         stop.set()
         starting.cancel()
+
+    async def wait_for_trigger() -> None:
+        if shutdown_trigger is None:
+            await _at_signals(end)
+        else:
+            await shutdown_trigger()
+            end()
 
     try:
         async with create_task_group() as task_group:
@@ -174,11 +180,12 @@ async def serve(
         raise crash
 
 
-async def _signal() -> None:
+async def _at_signals(callback: Callable[[], object]) -> None:
     if threading.current_thread() is not threading.main_thread():
-        await Event().wait()  # signals are handled in the main thread alone
+        return  # signals are handled in the main thread alone
     with open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        await anext(signals)
+        async for _ in signals:  # a second one does not cut the shutdown off
+            callback()
 
 
 def _without_lifespan(app: ASGI3App) -> ASGI3App:

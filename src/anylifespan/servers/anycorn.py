@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Literal
 
 import anycorn
+from anycorn.statsd import StatsdLogger
 from anycorn.utils import LifespanFailureError, LifespanTimeoutError, wrap_app
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
@@ -43,6 +44,7 @@ async def serve(
     :raises LifespanTimeoutError: Anycorn's own, if it is not done in time
     :raises LifespanCrashed: if it dies while serving
     """
+    config.set_statsd_logger_class(StatsdLogger)  # before the lifespan has the log made
     lifespan = Lifespan(wrap_app(app, config.wsgi_max_body_size, mode), config, {})
     server: Any = partial(anycorn.serve, task_status=task_status)
     await _corn.serve(

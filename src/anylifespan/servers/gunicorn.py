@@ -91,8 +91,9 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
 
     The startup may take as long as ``--timeout`` says, during which the worker shows that it is
     alive, and the shutdown as long as ``--graceful-timeout``, less what the worker needs for itself
-    before Gunicorn kills it. A worker whose lifespan dies stops gracefully, with status 1, and
-    Gunicorn starts another one. The application is shut down after SIGINT and SIGQUIT as well.
+    before Gunicorn kills it; requests that are under way take their part of that, too. A worker
+    whose lifespan dies stops gracefully, with status 1, and Gunicorn starts another one. The
+    application is shut down after SIGINT and SIGQUIT as well.
     """
 
     asgi: Any
@@ -157,12 +158,12 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
     @asynccontextmanager
     async def _alive(self) -> AsyncIterator[None]:
         """Gunicorn kills a worker of which it hears nothing for ``--timeout`` seconds."""
-        error: LifespanError | None = None
+        error: BaseException | None = None
         async with create_task_group() as task_group:
             task_group.start_soon(self._notify_on_and_on)
             try:
                 yield
-            except LifespanError as exc:
+            except (Exception, SystemExit) as exc:  # noqa: BLE001
                 error = exc  # the task group would wrap it
             task_group.cancel_scope.cancel()
         if error is not None:
@@ -176,7 +177,7 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
 
 def _shutdown_timeout(graceful_timeout: float) -> float:
     # The worker looks once in a second whether it is to stop, and waits for its connections.
-    return max(graceful_timeout - 3, graceful_timeout / 3)
+    return max(graceful_timeout - 3, graceful_timeout / 3, 1)
 
 
 def _seconds_from(variable: str) -> float:

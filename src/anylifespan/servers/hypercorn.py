@@ -64,12 +64,17 @@ async def serve(
     server: Any
     if on_trio():
         import hypercorn.trio
+        import hypercorn.trio.statsd
 
+        # Before the lifespan has the log made.
+        config.set_statsd_logger_class(hypercorn.trio.statsd.StatsdLogger)
         lifespan = TrioLifespan(wrapped, config, {})
         server = partial(hypercorn.trio.serve, task_status=cast(Any, task_status))
     else:
         import hypercorn.asyncio
+        import hypercorn.asyncio.statsd
 
+        config.set_statsd_logger_class(hypercorn.asyncio.statsd.StatsdLogger)
         lifespan = AsyncioLifespan(wrapped, config, asyncio.get_running_loop(), {})
         server = hypercorn.asyncio.serve
     await _corn.serve(

@@ -73,7 +73,8 @@ class Lifespan:
         self.config = config
         self.logger = logging.getLogger("uvicorn.error")
         self.should_exit = False
-        self._app = config.loaded_app
+        # One configuration may be used for several servers.
+        self._app = vars(config).setdefault("_anylifespan_app", config.loaded_app)
         self._manager = LifespanManager(
             self._app,
             mode=mode,
@@ -89,9 +90,12 @@ class Lifespan:
         return self._manager.state
 
     async def startup(self) -> None:
-        """Start the application; whether it serves, :attr:`should_exit` tells."""
+        """Start the application; whether it serves, :attr:`should_exit` tells.
+
+        :raises SystemExit: if a signal has come meanwhile, with the status that a shell gives it
+        """
         self.logger.info("Waiting for application startup.")
-        with CancelScope() as scope, _at_signal(scope.cancel):
+        with CancelScope() as scope, _at_signal(scope.cancel) as signals:
             try:
                 await self._manager.startup()
             except LifespanError as error:
@@ -100,7 +104,8 @@ class Lifespan:
         if scope.cancelled_caught:
             self.logger.info("Application startup cancelled.")
             self.should_exit = True
-            return
+            # Uvicorn's own status would make a supervisor take it for an application that fails.
+            sys.exit(128 + signals[0])
         if not self._manager.supported:
             self.logger.info("ASGI 'lifespan' protocol appears unsupported.")
         self.logger.info("Application startup complete.")
@@ -115,7 +120,8 @@ class Lifespan:
         """
         if self._watcher is not None:
             self._watcher.cancel()
-        self.config.loaded_app = self._app
+        if self.config.loaded_app is self._manager.app:
+            self.config.loaded_app = self._app
         if not self._manager.supported:
             await self._manager.shutdown()
             return
@@ -155,15 +161,20 @@ def _handles_signals() -> bool:
 
 
 @contextmanager
-def _at_signal(callback: Callable[[], object]) -> Iterator[None]:
-    """Have a callback called, beside what is done at a signal anyway, by which Uvicorn is ended."""
+def _at_signal(callback: Callable[[], object]) -> Iterator[list[int]]:
+    """Have a callback called, beside what is done at a signal anyway, by which Uvicorn is ended.
+
+    :return: the signals that have come
+    """
     loop = asyncio.get_running_loop()
+    received: list[int] = []
     if not _handles_signals():
-        yield
+        yield received
         return
     handlers: dict[int, Any] = {number: signal.getsignal(number) for number in HANDLED_SIGNALS}
 
     def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
         loop.call_soon_threadsafe(callback)
         if callable(handlers[number]):
             handlers[number](number, frame)
@@ -171,7 +182,7 @@ def _at_signal(callback: Callable[[], object]) -> Iterator[None]:
     for number in handlers:
         signal.signal(number, handle)
     try:
-        yield
+        yield received
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
