@@ -145,7 +145,7 @@ async def test_the_context_of_decimal_is_each_requests_own() -> None:
             precisions.append(decimal.getcontext().prec)
             decimal.getcontext().prec = 3
             return
-        decimal.getcontext()  # sets it, as any arithmetic does
+        decimal.setcontext(decimal.Context(prec=28))  # as any arithmetic does, the first time
         await well_behaved(scope, receive, send)
 
     async with LifespanManager(application) as manager:
