@@ -1,8 +1,8 @@
 """A Starlette application with an MCP server mounted, which serves only while its lifespan runs::
 
-    anylifespan check --backend trio examples.with_mcp:app
+    anylifespan check --factory examples.with_mcp:new_app
 
-(With one backend: the session manager of an MCP server can be run once only.)
+By a factory, since what drives the sessions of an MCP server can be run once only.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ def stock(title: str) -> int:
     return {"Solaris": 1}.get(title, 0)
 
 
-mcp_app = mcp.streamable_http_app(json_response=True, stateless_http=True)
+def new_app() -> Starlette:
+    mcp_app = mcp.streamable_http_app(json_response=True, stateless_http=True)
+    return Starlette(routes=[Mount("/shop", mcp_app)], lifespan=lifespan_of(mcp_app))
 
-app = Starlette(routes=[Mount("/shop", mcp_app)], lifespan=lifespan_of(mcp_app))
+
+app = new_app()

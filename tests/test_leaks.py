@@ -210,9 +210,14 @@ def test_check_as_json() -> None:
     assert done.returncode == 1
 
 
-@pytest.mark.parametrize("name", ["bookshop", "mounted", "django_with_lifespan"])
+@pytest.mark.parametrize("name", ["bookshop", "mounted", "django_with_lifespan", "with_mcp"])
 def test_the_examples_leave_nothing(name: str) -> None:
-    done = anylifespan("check", f"examples.{name}:app", "--repeat", "3", "--strict", cwd=PROJECT)
+    app = (
+        ["--factory", "examples.with_mcp:new_app"]
+        if name == "with_mcp"
+        else [f"examples.{name}:app"]
+    )
+    done = anylifespan("check", *app, "--repeat", "3", "--strict", cwd=PROJECT)
     assert [row[-1] for row in rows(done.stdout)] == ["left behind", "nothing", "nothing"]
     assert done.returncode == 0
 

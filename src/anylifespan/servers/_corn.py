@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from anyio import (
@@ -129,7 +129,7 @@ class Lifespan:
 
 async def serve(
     lifespan: Lifespan,
-    server: Callable[[ASGI3App, Callable[[], Awaitable[object]]], Awaitable[object]],
+    server: Callable[[ASGI3App, Callable[[], Awaitable[object]]], Coroutine[Any, Any, None]],
     shutdown_trigger: Callable[[], Awaitable[object]] | None,
 ) -> None:
     """Serve while the lifespan lasts.
@@ -168,7 +168,11 @@ async def serve(
             with starting:
                 await lifespan.wait_for_startup()
             if not starting.cancelled_caught and crash is None:
-                await server(_without_lifespan(lifespan.manager.app), stop.wait)
+                # In a task of its own: the TaskGroup of asyncio that Hypercorn uses leaves its task
+                # marked as cancelled, on Python 3.11.
+                async with create_task_group() as serving:
+                    app = _without_lifespan(lifespan.manager.app)
+                    serving.start_soon(server, app, stop.wait)
                 await lifespan.wait_for_shutdown()
             task_group.cancel_scope.cancel()
     except BaseException as exc:
