@@ -105,6 +105,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "exhaustive: runs with --exhaustive only")
+    config.addinivalue_line("markers", "processes: starts many processes, and so takes its time")
     config.addinivalue_line("markers", "exhaustible: tries more with --exhaustive")
 
 

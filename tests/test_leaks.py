@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import tracemalloc
 import warnings
 from collections.abc import Iterator
@@ -75,15 +76,11 @@ async def test_each_kind_is_told_with_its_place(leaves: set[str], traced: None, 
     assert LINES[kind] in lines[-1]
     others = [other for other in LINES if other != kind]
     assert not [line for line in lines if line.startswith(tuple(others))]
-    if kind == "task":
-        end_task()
-
-
-def end_task() -> None:
     for one in leaky_app.kept:
-        cancel = getattr(one, "cancel", None)
-        if cancel is not None:
-            cancel()
+        if kind == "async generator":
+            await one.aclose()
+        elif hasattr(one, "cancel"):
+            one.cancel()
 
 
 @pytest.mark.anyio
@@ -102,18 +99,20 @@ async def test_without_tracemalloc_it_is_said_how_to_know(leaves: set[str]) -> N
 
 
 @pytest.mark.anyio
-async def test_a_file_that_no_object_owns(leaves: set[str]) -> None:
+async def test_what_no_object_owns(leaves: set[str]) -> None:
     """As of libraries that are written in C."""
     descriptors: list[int] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         descriptors.append(os.open(__file__, os.O_RDONLY))
+        descriptors.append(socket.socket().detach())
         await well_behaved(scope, receive, send)
 
-    with pytest.warns(LeakWarning, match="file .*test_leaks.py$"):
+    with pytest.warns(LeakWarning, match=r"file .*test_leaks.py\nsocket descriptor \d+$"):
         async with asgi_client(app):
             pass
-    os.close(descriptors[0])
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 @pytest.mark.anyio
@@ -168,6 +167,7 @@ def check(*arguments: str) -> Any:
     return anylifespan("check", "leaky_app:app", "--app-dir", str(TESTS), *arguments)
 
 
+@pytest.mark.processes
 def test_check_tells_what_each_lifespan_has_left() -> None:
     done = check("--repeat", "3")
     assert [row[0] for row in rows(done.stdout)[1::1] if row[0] in ("asyncio", "trio")] == [
@@ -189,6 +189,7 @@ def test_check_tells_what_each_lifespan_has_left() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.processes
 def test_strictly_that_is_a_failure() -> None:
     assert check("--repeat", "1", "--strict").returncode == 1
     done = check("--strict")
@@ -196,6 +197,7 @@ def test_strictly_that_is_a_failure() -> None:
     assert "--strict is about what --repeat finds" in done.stderr
 
 
+@pytest.mark.processes
 def test_check_as_json() -> None:
     done = check("--repeat", "2", "--json", "--strict", "--backend", "trio")
     report = json.loads(done.stdout)
@@ -210,6 +212,7 @@ def test_check_as_json() -> None:
     assert done.returncode == 1
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", ["bookshop", "mounted", "django_with_lifespan", "with_mcp"])
 def test_the_examples_leave_nothing(name: str) -> None:
     app = (
@@ -222,6 +225,7 @@ def test_the_examples_leave_nothing(name: str) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.processes
 def test_a_lifespan_that_fails_is_the_last() -> None:
     done = anylifespan(
         "check", "cli_apps:raises_in_shutdown", "--app-dir", str(TESTS), "--repeat", "3"

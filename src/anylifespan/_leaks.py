@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from traceback import FrameSummary, StackSummary, walk_stack
 from types import AsyncGeneratorType
-from typing import Any
+from typing import Any, cast
 
 from anyio import TaskInfo, get_current_task, get_running_tasks
 from anyio.lowlevel import checkpoint
@@ -77,8 +77,8 @@ class Inventory:
 
     def _see_generator(self, generator: Any) -> None:
         self._generators.add(generator)
-        if self._hooks.firstiter is not None:
-            self._hooks.firstiter(generator)
+        # Each event loop has one.
+        cast(Any, self._hooks.firstiter)(generator)
 
     async def leaks(self) -> list[Leak]:
         """What there is besides; to be called once, after the shutdown."""

@@ -15,6 +15,8 @@ import pytest
 from processes import DROP_INS, HERE, SERVERS, Server
 from scenarios import PATIENCE, SCENARIOS, Record, play
 
+pytestmark = pytest.mark.processes
+
 TIMEOUT = 1.0  # what the servers are run with
 TERMINATED = -signal.SIGTERM  # Uvicorn ends by the signal that it was sent
 
