@@ -86,8 +86,11 @@ def coverage(session: nox.Session) -> None:
     """All lines and branches of the library are to be run by the tests."""
     install(session, "tests")
     session.run("coverage", "erase")
-    # What is exhaustible runs no other lines, only very often.
-    session.run("coverage", "run", "-m", "pytest", "-q", "-m", "not exhaustible", *session.posargs)
+    # What is exhaustible runs no other lines, only very often. In os._exit() coverage saves its
+    # data, where a signal handler that calls it may come to wait for itself.
+    signals = "tests/test_cli.py::test_run_a_second_signal_in_a_hung_shutdown"
+    options = ("-q", "-m", "not exhaustible", "--deselect", signals)
+    session.run("coverage", "run", "-m", "pytest", *options, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
