@@ -147,7 +147,8 @@ async def cleans_up(receive, send):
 in_startup = app(receives, cleans_up)
 in_block = app(receives, started, says, receives, says_goodbye, stopped)
 with start_blocking_lifespan({app}, {library!r}):
-    time.sleep(60)
+    for _ in range(6000):  # a signal just before one long sleep would have to wait for its end
+        time.sleep(0.01)
 """
 
 
