@@ -184,7 +184,10 @@ class _WithLifespan:
         with state.watched(manager.name):
             await stack.enter_async_context(manager)
         variables = variables_set(before, copy_context())
-        self._request_app = request_app(manager.app, state.whole, variables)
+        # The manager's gives requests the state, and the application's own variables.
+        self._request_app = (
+            request_app(manager.app, state.whole, variables) if variables else manager.app
+        )
 
 
 class _Unswallowing:

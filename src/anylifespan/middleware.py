@@ -89,7 +89,11 @@ class LifespanMiddleware:
             self._started = True
             self._loop = None
             await self._lifespan(scope, receive, send)
-        elif scope["type"] not in ("http", "websocket") or await self._is_started():
+        elif (
+            scope["type"] not in ("http", "websocket")
+            or self._is_started()
+            or await self._wait_started()
+        ):
             await self._manager.app(scope, receive, send)
         else:
             await _refuse(scope, receive, send)
@@ -139,9 +143,12 @@ class LifespanMiddleware:
             except Exception:
                 _logger.exception("on_crash of %r raised an exception.", self)
 
-    async def _is_started(self) -> bool:
+    def _is_started(self) -> bool:
+        return self._started and not self._start_is_of_another_loop()
+
+    async def _wait_started(self) -> bool:
         """Have the application started by its first request, unless the server has done it."""
-        while not self._started or self._start_is_of_another_loop():
+        while not self._is_started():
             start = self._start
             if start is None:
                 return await self._start_by_request()

@@ -48,22 +48,29 @@ def check_all(
     :param strict: whether it is a failure to leave something behind
     :return: the exit status
     """
-    check = _Check(target, backends, as_json=as_json, messages=messages)
-    check.repeat, check.strict = repeat, strict
-    return check.run()
+    return _Check(
+        target, backends, repeat=repeat, strict=strict, as_json=as_json, messages=messages
+    ).run()
 
 
 class _Check:
     def __init__(
-        self, target: Target, backends: tuple[str, ...], *, as_json: bool, messages: Console
+        self,
+        target: Target,
+        backends: tuple[str, ...],
+        *,
+        repeat: int | None,
+        strict: bool,
+        as_json: bool,
+        messages: Console,
     ) -> None:
         self.target = target
         self.backends = backends
+        self.repeat = repeat
+        self.strict = strict
         self.as_json = as_json
         self.messages = messages
         self.required = target.options["mode"] == "on"
-        self.repeat: int | None = None
-        self.strict = False
         self.results: list[Result] = []
         self.progress: Progress
         self.watchdog = Watchdog(self.give_up)
