@@ -1,6 +1,8 @@
 """A FastAPI application with two others mounted, of which it runs the lifespans::
 
-anylifespan check examples.mounted:app
+    anylifespan check examples.mounted:app
+
+Requests to either see the state that its own lifespan has made.
 """
 
 from __future__ import annotations
