@@ -29,12 +29,18 @@ def as_asgi3(app: ASGIApp) -> tuple[ASGI3App, str]:
     return checked, "3.0"
 
 
-async def call(app: ASGI3App, scope: Scope, receive: Receive, send: Send) -> None:
-    """Await the application.
+def called(app: ASGI3App, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    """What the application returns, to be awaited.
 
-    :raises NotAwaitableError: if there is nothing to await
+    :raises NotAwaitableError: if it cannot be
     """
-    await _awaitable(app, app(scope, receive, send))
+    return _awaitable(app, app(scope, receive, send))
+
+
+def is_async_def(app: Any) -> bool:
+    """Whether it is an ``async def`` itself, or an instance that has one to be called."""
+    function = _function(app)
+    return inspect.isfunction(function) and bool(function.__code__.co_flags & inspect.CO_COROUTINE)
 
 
 class NotAwaitableError(TypeError):
@@ -47,6 +53,8 @@ def _is_double_callable(app: Any) -> bool:
         return False
     if getattr(app, "_asgi_double_callable", False):
         return True
+    if _is_plainly_asgi3(app):
+        return False
     try:
         signature = inspect.signature(app)
     except (TypeError, ValueError):  # written in C, or a mock: all that can be done is to call it
@@ -67,6 +75,25 @@ def _is_double_callable(app: Any) -> bool:
         f"{name_of(app)} is not an ASGI application: expected a callable that takes (scope, "
         f"receive, send) and can be awaited, got {signature}{_hint(app, signature)}"
     )
+
+
+def _is_plainly_asgi3(app: Any) -> bool:
+    """Whether it is an ``async def`` of three parameters.
+
+    Most applications are, and it is seen at once; to ask for a signature takes longer than all else
+    that is done to make a manager.
+    """
+    function = _function(app)
+    return (
+        is_async_def(app)
+        and function.__code__.co_argcount == (3 if function is app else 4)
+        and not function.__code__.co_flags & inspect.CO_VARARGS
+        and not function.__code__.co_kwonlyargcount
+    )
+
+
+def _function(app: Any) -> Any:
+    return app if inspect.isfunction(app) else type(app).__call__
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:

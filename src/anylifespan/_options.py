@@ -6,6 +6,7 @@ import math
 from typing import Any, Literal, get_args
 
 Mode = Literal["auto", "on", "off"]
+_MODES = get_args(Mode)
 
 
 def check_mode(mode: Any) -> Mode:
@@ -13,7 +14,7 @@ def check_mode(mode: Any) -> Mode:
 
     :raises ValueError: if it is none
     """
-    if mode not in get_args(Mode):
+    if mode not in _MODES:
         raise ValueError(f'mode must be "auto", "on" or "off", got {mode!r}')
     checked: Mode = mode
     return checked
