@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+import inspect
+import sys
+from collections.abc import Awaitable, Sequence
 from contextvars import Context, ContextVar
 from typing import Any
 
-from ._app import ASGI3App, Receive, Scope, Send
+from ._app import ASGI3App, Receive, Scope, Send, is_async_def
 
 Variables = Sequence[tuple[ContextVar[Any], Any]]
 _UNSET = object()
@@ -37,27 +38,37 @@ def request_app(app: ASGI3App, state: dict[str, Any], variables: Variables) -> A
     the application.
     """
 
-    async def app_with_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    def app_with_lifespan(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] in ("http", "websocket"):
-            others = scope.get("state")
-            scope["state"] = {**state, **others} if others else state.copy()
+            scope["state"] = (
+                {**state, **(scope["state"] or {})} if "state" in scope else state.copy()
+            )
             if variables:
-                await _run_with(variables, app, scope, receive, send)
-                return
-        await app(scope, receive, send)
+                return _run_with(variables, app, scope, receive, send)
+        return app(scope, receive, send)
 
-    return app_with_lifespan
+    if sys.version_info >= (3, 12) and is_async_def(app):
+        # It need not be wrapped in another coroutine, if servers and frameworks, which look whether
+        # an application is a coroutine function, can be told that this is as good as one.
+        return inspect.markcoroutinefunction(app_with_lifespan)
+
+    async def coroutine_function(scope: Scope, receive: Receive, send: Send) -> None:
+        await app_with_lifespan(scope, receive, send)
+
+    return coroutine_function
 
 
 async def _run_with(
     variables: Variables, app: ASGI3App, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    tokens = [(variable, variable.set(value)) for variable, value in variables]
+    tokens = [variable.set(value) for variable, value in variables]
     try:
         await app(scope, receive, send)
     finally:
-        # A request that is closed unfinished, by the garbage collector say, is closed in another
-        # context, where the tokens are not valid; its own context is gone then.
-        with suppress(ValueError):
-            for variable, token in reversed(tokens):
-                variable.reset(token)
+        try:
+            for token in reversed(tokens):
+                token.var.reset(token)
+        except ValueError:
+            # A request that is closed unfinished, by the garbage collector say, is closed in
+            # another context, where the tokens are not valid; its own context is gone then.
+            pass
