@@ -85,7 +85,7 @@ async def test_a_cancelled_during_startup(drive: Any, mode: Any, passed: Any, lo
 
 
 async def test_a_cancelled_already(drive: Any) -> None:
-    resource = Resource()
+    resource = Resource(startup=1)
     manager = LifespanManager(resource)
     with anyio.CancelScope() as scope:
         scope.cancel()

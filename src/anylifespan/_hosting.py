@@ -1,18 +1,27 @@
 """Who can host the lifespan's task: the caller, or the event loop itself.
 
-The one place that tells asyncio from trio.
+The one place that tells asyncio from trio. Which it is gets asked once, since to find out takes
+longer than what is wanted of it then. And the caller hosts the lifespan in a task group that is
+made for one task which raises nothing: one of anyio's, which can do more, takes as long as all the
+rest of a lifespan together (benchmarks/RESULTS.md).
 """
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Coroutine
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
+from functools import partial
 from types import FrameType
 from typing import Any
 
-from anyio import TaskInfo, get_cancelled_exc_class
+from anyio import CancelScope, get_cancelled_exc_class
+from anyio.lowlevel import cancel_shielded_checkpoint
+
+Run = Callable[[], Coroutine[Any, Any, None]]
+Checkpoint = Callable[[], Awaitable[None]]
 
 _ASYNCHRONOUS = (
     inspect.CO_COROUTINE
@@ -22,30 +31,201 @@ _ASYNCHRONOUS = (
 )
 
 
-def current_loop(what: str) -> object:
-    """What stands for the running event loop; the same object as long as it is the same loop.
+class EventLoop(ABC):
+    """The running event loop.
+
+    :ivar token: what stands for it; the same object as long as it is the same event loop
+    :ivar time: its clock, in seconds
+    :ivar current_task: gives its task that is running
+    :ivar checkpoint: :func:`anyio.lowlevel.checkpoint`, without the coroutines around it
+    """
+
+    token: object
+    time: Callable[[], float]
+    current_task: Callable[[], Any]
+    checkpoint: Checkpoint
+    _current_token: Callable[[], object]
+
+    def is_running(self) -> bool:
+        """Whether this is run by it; not so if it was closed, and a coroutine with it."""
+        try:
+            return self._current_token() is self.token
+        except RuntimeError:
+            return False
+
+    @abstractmethod
+    def current_coroutine(self) -> object:
+        """What the running task runs."""
+
+    @abstractmethod
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Have the event loop itself call something: what it raises is not raised in a task."""
+
+    @abstractmethod
+    def start_task(
+        self, run: Run, name: str, *, on_corruption: Callable[[BaseException], None]
+    ) -> object:
+        """Run something in a task that belongs to no other task.
+
+        When the event loop closes, asyncio and trio alike cancel such a task.
+
+        :param run: raises nothing
+        :param on_corruption: called if it has left a nursery open in its task, of which trio
+            complains
+        :return: the task, to be kept till it ends: asyncio does not keep it
+        """
+
+    @abstractmethod
+    async def open_group(self, run: Run, name: str) -> TaskGroup:
+        """Run something in a task group that is opened in the calling task.
+
+        :param run: raises nothing
+        """
+
+
+class TaskGroup(ABC):
+    """A task group of one task."""
+
+    @abstractmethod
+    def is_mine(self) -> bool:
+        """Whether the running task has opened it, and so can close it."""
+
+    @abstractmethod
+    def cancel_body(self) -> None:
+        """Cancel what the host does until it closes the group, if it has not ended before that."""
+
+    @abstractmethod
+    def shielded_checkpoint(self) -> Awaitable[None]:
+        """Let other tasks run; once the body is over, and not to be cancelled any longer."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Wait until the task has ended, and leave the group."""
+
+
+class _Asyncio(EventLoop):
+    def __init__(self) -> None:
+        asyncio = sys.modules["asyncio"]
+        self._current_token = asyncio.get_running_loop
+        self.token = self._loop = asyncio.get_running_loop()
+        self.time = self._loop.time
+        self.current_task = asyncio.current_task
+        self.checkpoint = partial(asyncio.sleep, 0)
+
+    def current_coroutine(self) -> object:
+        return self.current_task().get_coro()
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        self._loop.call_soon(callback)
+
+    def start_task(
+        self, run: Run, name: str, *, on_corruption: Callable[[BaseException], None]
+    ) -> object:
+        return self._loop.create_task(run(), name=name)
+
+    async def open_group(self, run: Run, name: str) -> TaskGroup:
+        scope = CancelScope()
+        scope.__enter__()
+        return _AsyncioGroup(self, scope, self._loop.create_task(run(), name=name))
+
+
+class _AsyncioGroup(TaskGroup):
+    def __init__(self, event_loop: EventLoop, scope: CancelScope, task: Any) -> None:
+        self._event_loop = event_loop
+        self._host = event_loop.current_task()
+        self._scope = scope
+        self._task = task
+
+    def is_mine(self) -> bool:
+        return self._event_loop.current_task() is self._host
+
+    def cancel_body(self) -> None:
+        # To cancel a task that is gone would never come to an end.
+        if not self._host.done():
+            self._scope.cancel()
+
+    def shielded_checkpoint(self) -> Awaitable[None]:
+        # Quicker than a scope more, which is what anyio's own needs.
+        if self._scope.cancel_called:
+            return cancel_shielded_checkpoint()
+        self._scope.shield = True
+        return self._event_loop.checkpoint()
+
+    async def close(self) -> None:
+        try:
+            while not self._task.done():
+                await cancel_shielded_checkpoint()
+        finally:
+            self._scope.__exit__(None, None, None)
+
+
+class _Trio(EventLoop):
+    def __init__(self) -> None:
+        self._trio = trio = sys.modules["trio"]
+        self._current_token = trio.lowlevel.current_trio_token
+        self.token = trio.lowlevel.current_trio_token()
+        self.time = trio.current_time
+        self.current_task = trio.lowlevel.current_task
+        self.checkpoint = trio.lowlevel.checkpoint
+
+    def current_coroutine(self) -> object:
+        return self.current_task().coro
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        self._trio.lowlevel.current_trio_token().run_sync_soon(callback)
+
+    def start_task(
+        self, run: Run, name: str, *, on_corruption: Callable[[BaseException], None]
+    ) -> object:
+        async def contain() -> None:
+            # An exception of a system task, trio's own complaint too, would end all of trio.run().
+            try:
+                async with self._trio.open_nursery() as nursery:
+                    nursery.start_soon(run, name=name)
+            except Exception as exc:  # noqa: BLE001 - it is told
+                on_corruption(exc)
+
+        return self._trio.lowlevel.spawn_system_task(contain, name=name, context=copy_context())
+
+    async def open_group(self, run: Run, name: str) -> TaskGroup:
+        manager = self._trio.open_nursery()
+        nursery = await manager.__aenter__()
+        nursery.start_soon(run, name=name)
+        return _TrioGroup(self, manager, nursery)
+
+
+class _TrioGroup(TaskGroup):
+    def __init__(self, event_loop: EventLoop, manager: Any, nursery: Any) -> None:
+        self._current_task = event_loop.current_task
+        self._manager = manager
+        self._nursery = nursery
+
+    def is_mine(self) -> bool:
+        return self._current_task() is self._nursery.parent_task
+
+    def cancel_body(self) -> None:
+        self._nursery.cancel_scope.cancel()
+
+    def shielded_checkpoint(self) -> Awaitable[None]:
+        return cancel_shielded_checkpoint()
+
+    async def close(self) -> None:
+        await self._manager.__aexit__(None, None, None)
+
+
+def event_loop(what: str) -> EventLoop:
+    """The running event loop.
 
     :param what: what needs it, for the error
     :raises RuntimeError: outside any event loop
     """
     try:
-        if on_trio():
-            return sys.modules["trio"].lowlevel.current_trio_token()
-        return sys.modules["asyncio"].get_running_loop()
+        return _Trio() if on_trio() else _Asyncio()
     except RuntimeError as exc:
         raise RuntimeError(
             f"{what} needs a running event loop: use it in a coroutine that asyncio, uvloop or "
             "trio runs, for example with anyio.run()"
         ) from exc
-
-
-def in_event_loop() -> bool:
-    """Whether this is run by an event loop at all."""
-    try:
-        on_trio()
-    except RuntimeError:
-        return False
-    return True
 
 
 def on_trio() -> bool:
@@ -54,48 +234,6 @@ def on_trio() -> bool:
     :raises RuntimeError: outside any event loop
     """
     return get_cancelled_exc_class().__module__.startswith("trio")
-
-
-def start_task(
-    run: Callable[[], Coroutine[Any, Any, None]],
-    name: str,
-    *,
-    on_corruption: Callable[[BaseException], None],
-) -> object:
-    """Run something in a task that belongs to no other task; keep what is returned till it ends.
-
-    When the event loop closes, asyncio and trio alike cancel such a task.
-
-    :param run: raises nothing
-    :param on_corruption: called if it has left a nursery open in its task, of which trio complains
-    """
-    if not on_trio():
-        return sys.modules["asyncio"].get_running_loop().create_task(run(), name=name)
-
-    trio = sys.modules["trio"]
-
-    async def contain() -> None:
-        # An exception of a system task, trio's own complaint too, would end all of trio.run().
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(run, name=name)
-        except Exception as exc:  # noqa: BLE001 - it is told
-            on_corruption(exc)
-
-    return trio.lowlevel.spawn_system_task(contain, name=name, context=copy_context())
-
-
-def call_soon(callback: Callable[[], object]) -> None:
-    """Have something called by the event loop itself: what it raises is not raised in a task."""
-    if on_trio():
-        sys.modules["trio"].lowlevel.current_trio_token().run_sync_soon(callback)
-    else:
-        sys.modules["asyncio"].get_running_loop().call_soon(callback)
-
-
-def is_alive(task: TaskInfo | None) -> bool:
-    """Whether there is such a task, and it has not ended."""
-    return task is not None and getattr(task.coro, "cr_frame", None) is not None
 
 
 def runs_the_body(frame: FrameType | None) -> bool:

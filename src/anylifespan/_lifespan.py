@@ -21,18 +21,15 @@ from typing import Any
 
 from anyio import (
     CancelScope,
-    ClosedResourceError,
     EndOfStream,
-    TaskInfo,
-    create_memory_object_stream,
-    current_time,
     get_cancelled_exc_class,
-    get_current_task,
 )
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
-from . import _app, _hosting
+from . import _app
 from ._exceptions import contains, only_leaf
+from ._hosting import Checkpoint, EventLoop
+from ._mailbox import Mailbox
 from ._protocol import ENDED, LAST_WORDS, STARTUP, Event, Protocol, State
 from ._requests import Variables, variables_set
 from ._where import show, where_waiting
@@ -40,6 +37,10 @@ from .errors import LifespanProtocolError
 
 # Seconds that an application has left to end by itself, once it has said all that it may say.
 LINGER = 5.0
+# How often an application is let run before time is kept for it: many need no more for all of their
+# startup or shutdown, and to keep time takes longer than that. On asyncio one step is enough; on
+# trio the order of tasks is random, and a task of the lifespan's own is started by another one.
+STEPS = 3
 # Seconds between two looks at an application that has been cancelled and still runs.
 PATROL = 5.0
 
@@ -58,6 +59,7 @@ class Lifespan:
     :ivar message: the text that came with the application's last word
     :ivar raised: what the application raised, other than its cancellation
     :ivar where: where the application was waiting when time ran out
+    :ivar coroutine: what its task runs; None before it does
     :ivar variables: the context variables that it set in its startup
     :ivar started_at, decided_at, stopping_at, ended_at: when, in seconds by the event loop's clock,
         it began, its startup was decided, it was asked to shut down, and it ended
@@ -68,6 +70,7 @@ class Lifespan:
         app: _app.ASGI3App,
         scope: dict[str, Any],
         *,
+        event_loop: EventLoop,
         shield: bool,
         on_crash: Callable[[], None],
         logger: Logger,
@@ -76,8 +79,11 @@ class Lifespan:
         self.message = ""
         self.raised: BaseException | None = None
         self.where = StackSummary()
+        self.coroutine: object = None
         self.variables: Variables = ()
-        self.started_at = current_time()
+        self._event_loop = event_loop
+        self._time = event_loop.time
+        self.started_at = self._time()
         self.decided_at: float | None = None
         self.stopping_at: float | None = None
         self.ended_at: float | None = None
@@ -86,15 +92,13 @@ class Lifespan:
         self._on_crash = on_crash
         self._logger = logger
         self._ended_as: State | None = None
-        self._task: TaskInfo | None = None
         self._context: Context = copy_context()
         self._cancel_scope = CancelScope(shield=shield)
         self._last_word_at = math.inf
         self._cancelled_at = math.inf
-        # Two events, and two decisions, at most: nothing that is sent ever waits.
-        self._event_sender, self._events = create_memory_object_stream[dict[str, str]](2)
-        self._decision_sender, self._decisions = create_memory_object_stream[State](2)
-        self._event_sender.send_nowait({"type": "lifespan.startup"})
+        self._events: Mailbox[dict[str, str]] = Mailbox(event_loop.checkpoint)
+        self._events.send({"type": "lifespan.startup"})
+        self._decisions: Mailbox[State] = Mailbox(event_loop.checkpoint)
 
     @property
     def state(self) -> State:
@@ -114,24 +118,27 @@ class Lifespan:
         """The lifespan's task."""
         if self.state in ENDED:
             return
-        self._task = get_current_task()
+        self.coroutine = self._event_loop.current_coroutine()
         # Nothing is raised, a cancellation neither: a task group would take that for its own, and
         # whoever waits for the lifespan is told anyway.
         try:
             with self._cancel_scope:
-                await _app.call(self._app, self._scope, self._receive, self._send)
+                await _app.called(self._app, self._scope, self._receive, self._send)
         except BaseException as exc:  # noqa: BLE001 - whoever waits for it gets to know
             self.raised = exc
-        if _hosting.in_event_loop():
+        if self._event_loop.is_running():
             self._end()
         else:
             # It was closed, and this coroutine with it: nobody is left who could be told.
-            self._close_streams()
+            self._close_mailboxes()
 
     async def _receive(self) -> dict[str, str]:
         try:
-            event = await self._events.receive()
-        except (EndOfStream, ClosedResourceError):
+            if self.state is State.CALLED:  # the first is there already
+                event = self._events.receive_nowait()
+            else:
+                event = await self._events.receive()
+        except EndOfStream:
             if self.state in ENDED:
                 raise LifespanProtocolError(
                     "receive() was called after the application had ended, by a task that it "
@@ -164,9 +171,9 @@ class Lifespan:
     def _take_last_word(self, message: str) -> None:
         if self._last_word_at < math.inf:  # a second message of another protocol
             return
-        self._last_word_at = current_time()
+        self._last_word_at = self._time()
         self.message = message
-        self._event_sender.close()
+        self._events.end()
         self._decide()
         if self.state is State.BREAKING:
             # Nobody may be waiting for the end of it now, so this limit is the scope's own.
@@ -175,8 +182,8 @@ class Lifespan:
 
     def _decide(self) -> None:
         if self.decided_at is None:
-            self.decided_at = current_time()
-        self._decision_sender.send_nowait(self.state)
+            self.decided_at = self._time()
+        self._decisions.send(self.state)
 
     def _end(self) -> None:
         was_serving = self.state is State.SERVING
@@ -188,10 +195,10 @@ class Lifespan:
         else:
             self.protocol.end(Event.RETURN if raised is None else Event.RAISE)
         self._ended_as = self.state
-        self.ended_at = current_time()
+        self.ended_at = self._time()
         if self.decided_at is None:
             self.decided_at = self.ended_at
-        self._close_streams()
+        self._close_mailboxes()
         if self.state is State.RETURNED:
             self._logger.info("The application's lifespan returned while serving; going on.")
         elif was_serving:
@@ -209,14 +216,9 @@ class Lifespan:
                 "The application raised while it was being cancelled.", exc_info=self.raised
             )
 
-    def _close_streams(self) -> None:
-        for stream in (
-            self._event_sender,
-            self._events,
-            self._decision_sender,
-            self._decisions,
-        ):
-            stream.close()
+    def _close_mailboxes(self) -> None:
+        self._events.close()
+        self._decisions.close()
 
     # The server's side
 
@@ -230,6 +232,10 @@ class Lifespan:
         :param timeout: seconds; when they are over, the application is cancelled
         """
         deadline = self.started_at + timeout
+        for _ in range(STEPS):
+            if self.state not in STARTUP:
+                return
+            await self._event_loop.checkpoint()
         while self.state in STARTUP and not self.protocol.cancelled:
             with CancelScope(deadline=min(deadline, self._last_word_at + LINGER)) as limit:
                 await self._wait()
@@ -240,14 +246,20 @@ class Lifespan:
         """Cancel the application in its startup: nobody waits for it any longer."""
         self._cancel(Event.CANCEL)
 
-    def shut_down(self) -> None:
-        """Send ``lifespan.shutdown``, where that is still of use."""
-        if self.protocol.shutdown():
-            self.stopping_at = current_time()
-            if self.state is State.STOPPING:
-                self._event_sender.send_nowait({"type": "lifespan.shutdown"})
+    def shut_down(self) -> float:
+        """Send ``lifespan.shutdown``, where that is still of use.
 
-    async def wait_ended(self, deadline: float, *, give_up: bool) -> BaseException | None:
+        :return: when this was first asked for; now, if it was of no use
+        """
+        if self.protocol.shutdown():
+            self.stopping_at = self._time()
+            if self.state is State.STOPPING:
+                self._events.send({"type": "lifespan.shutdown"})
+        return self._time() if self.stopping_at is None else self.stopping_at
+
+    async def wait_ended(
+        self, deadline: float, *, give_up: bool, checkpoint: Checkpoint = cancel_shielded_checkpoint
+    ) -> BaseException | None:
         """Wait until the application has ended, whatever happens to the caller meanwhile.
 
         :param deadline: when the application is cancelled, by the event loop's clock
@@ -257,6 +269,7 @@ class Lifespan:
         """
         interruption: BaseException | None = None
         looks = 0
+        steps = STEPS
         while self.state not in ENDED:
             cancelled = self.protocol.cancelled
             if cancelled:
@@ -264,6 +277,10 @@ class Lifespan:
             else:
                 look_at = min(deadline, self._last_word_at + LINGER)
             try:
+                if steps:
+                    steps -= 1
+                    await checkpoint()
+                    continue
                 with CancelScope(deadline=look_at, shield=True) as limit:
                     await self._wait()
             except (get_cancelled_exc_class(), KeyboardInterrupt) as exc:
@@ -272,12 +289,11 @@ class Lifespan:
                 continue
             if not limit.cancelled_caught or self.protocol.cancelled is not cancelled:
                 continue
-            if not cancelled or self._task is None:
+            if not cancelled or self.coroutine is None:
                 self._run_out_of_time()
                 continue
             looks += 1
             self._warn(
-                self._task,
                 "The application still runs %g seconds after it was cancelled: it ignores the "
                 "cancellation, or waits for a thread that cannot be cancelled.",
                 PATROL * looks,
@@ -287,32 +303,31 @@ class Lifespan:
         return interruption
 
     async def _wait(self) -> None:
-        with suppress(EndOfStream, ClosedResourceError):
+        with suppress(EndOfStream):
             await self._decisions.receive()
 
     def _run_out_of_time(self) -> None:
         self._cancel(Event.TIMEOUT)
-        if self._task is None:
+        if self.coroutine is None:
             # On asyncio a task that is cancelled before its first step never takes it.
             self._end()
             return
         # It will not notice before it is next run, so it still stands where it stood.
-        self.where = where_waiting(self._task)
+        self.where = where_waiting(self.coroutine)
         if self.state in LAST_WORDS:
             self._warn(
-                self._task,
                 "The application still runs %g seconds after %s; cancelling it.",
-                current_time() - self._last_word_at,
+                self._time() - self._last_word_at,
                 self.state.value,
             )
 
-    def _warn(self, task: TaskInfo, text: str, *args: object) -> None:
-        where = show(where_waiting(task))
+    def _warn(self, text: str, *args: object) -> None:
+        where = show(where_waiting(self.coroutine))
         self._logger.warning(f"{text} It is waiting at:\n%s", *args, where)
 
     def _cancel(self, why: Event) -> None:
         if self.protocol.cancelled or self.state in ENDED:
             return
         self.protocol.cancel(why)
-        self._cancelled_at = current_time()
+        self._cancelled_at = self._time()
         self._cancel_scope.cancel()

@@ -10,22 +10,22 @@ from typing import Any
 from anyio import (
     TASK_STATUS_IGNORED,
     Event,
-    TaskInfo,
-    create_task_group,
-    current_time,
     get_cancelled_exc_class,
-    get_current_task,
 )
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
+from anyio.lowlevel import cancel_shielded_checkpoint
 
 from . import _hosting, _outcome
 from ._app import ASGI3App, ASGIApp, as_asgi3
 from ._exceptions import is_cancellation
+from ._hosting import EventLoop, TaskGroup
 from ._lifespan import Lifespan
 from ._options import Mode, check_mode, check_seconds, check_state
 from ._protocol import ENDED, WITHOUT_LIFESPAN, Phase, State
 from ._requests import request_app
 from .errors import LifespanCrashed
+
+_logger = logging.getLogger("anylifespan")
 
 
 class LifespanManager:
@@ -69,14 +69,13 @@ class LifespanManager:
         self._startup_timeout = check_seconds("startup_timeout", startup_timeout)
         self._shutdown_timeout = check_seconds("shutdown_timeout", shutdown_timeout)
         self._state = check_state(state)
-        self._logger = logging.getLogger("anylifespan") if logger is None else logger
+        self._logger = _logger if logger is None else logger
 
         self._lifespan: Lifespan | None = None
-        self._loop: object = None
+        self._event_loop: EventLoop | None = None
         self._told = False  # whether a caller has been told how it ended
         self._own_task: object = None
         self._group: TaskGroup | None = None
-        self._group_host: TaskInfo | None = None
         self._crashed = False
         self._crash_event: Event | None = None
         self._corruption: LifespanCrashed | None = None
@@ -155,8 +154,8 @@ class LifespanManager:
         :raises LifespanCrashed: if it died right after its startup
         :raises RuntimeError: if the manager has been used, or outside any event loop
         """
-        lifespan = self._begin(shield=False)
-        self._host(lifespan)
+        event_loop, lifespan = self._begin(shield=False)
+        self._host(event_loop, lifespan)
         await self._start(lifespan, give_up=True)
 
     async def shutdown(self) -> None:
@@ -183,18 +182,17 @@ class LifespanManager:
         # The body can only be cancelled, and only makes sense as a parent, where it is run by the
         # code that entered here.
         grouped = _hosting.runs_the_body(inspect.currentframe())
-        lifespan = self._begin(shield=grouped)
+        event_loop, lifespan = self._begin(shield=grouped)
         if grouped:
-            self._group_host = get_current_task()
-            self._group = create_task_group()
-            await self._group.__aenter__()
-            self._group.start_soon(lifespan.run, name="anylifespan")
+            self._group = await event_loop.open_group(lifespan.run, "anylifespan")
         else:
-            self._host(lifespan)
+            self._host(event_loop, lifespan)
         try:
             await self._start(lifespan, give_up=False)
-        except BaseException:
+        except BaseException as exc:
             await self._close_group()
+            if self._corruption is not None and is_cancellation(exc):
+                raise self._corruption from self._corruption.__cause__
             raise
         return self
 
@@ -205,9 +203,10 @@ class LifespanManager:
         traceback: TracebackType | None,
     ) -> None:
         lifespan = self._running("__aexit__()")
-        host = self._group_host
-        elsewhere = host is not None and host.coro is not get_current_task().coro
-        error, interruption = await self._stop(lifespan, give_up=False)
+        elsewhere = self._group is not None and not self._group.is_mine()
+        error, interruption = await self._stop(
+            lifespan, give_up=False, group=None if elsewhere else self._group
+        )
         if not elsewhere:
             interruption = await self._close_group() or interruption
             # It has cancelled the body, so there must be an error to say why.
@@ -283,24 +282,29 @@ class LifespanManager:
                 "one for the next"
             )
 
-    def _begin(self, *, shield: bool) -> Lifespan:
+    def _begin(self, *, shield: bool) -> tuple[EventLoop, Lifespan]:
         self._check_unused()
-        self._loop = _hosting.current_loop("LifespanManager")
+        self._event_loop = _hosting.event_loop("LifespanManager")
         scope = {
             "type": "lifespan",
             "asgi": {"version": self._asgi_version, "spec_version": "2.0"},
             "state": self._state,
         }
         self._lifespan = Lifespan(
-            self._app, scope, shield=shield, on_crash=self._on_crash, logger=self._logger
+            self._app,
+            scope,
+            event_loop=self._event_loop,
+            shield=shield,
+            on_crash=self._on_crash,
+            logger=self._logger,
         )
         if self._mode == "off":
             self._lifespan.skip()
-        return self._lifespan
+        return self._event_loop, self._lifespan
 
-    def _host(self, lifespan: Lifespan) -> None:
+    def _host(self, event_loop: EventLoop, lifespan: Lifespan) -> None:
         if lifespan.state not in ENDED:
-            self._own_task = _hosting.start_task(
+            self._own_task = event_loop.start_task(
                 lifespan.run, "anylifespan", on_corruption=self._on_corruption
             )
 
@@ -333,13 +337,19 @@ class LifespanManager:
             _outcome.tell_unsupported(lifespan, self._logger)
 
     async def _stop(
-        self, lifespan: Lifespan, *, give_up: bool
+        self, lifespan: Lifespan, *, give_up: bool, group: TaskGroup | None = None
     ) -> tuple[BaseException | None, BaseException | None]:
-        """Shut down; what was wrong with it, if nobody was told before, and who interrupted."""
+        """Shut down; what was wrong with it, if nobody was told before, and who interrupted.
+
+        :param group: that whose body is over, if this is its host
+        """
         told, self._told = self._told, True
-        lifespan.shut_down()
-        asked_at = current_time() if lifespan.stopping_at is None else lifespan.stopping_at
-        interruption = await lifespan.wait_ended(asked_at + self._shutdown_timeout, give_up=give_up)
+        asked_at = lifespan.shut_down()
+        interruption = await lifespan.wait_ended(
+            asked_at + self._shutdown_timeout,
+            give_up=give_up,
+            checkpoint=cancel_shielded_checkpoint if group is None else group.shielded_checkpoint,
+        )
         if told:
             return None, interruption
         if lifespan.state is State.STOPPED_SILENTLY:
@@ -357,9 +367,8 @@ class LifespanManager:
         self._crashed = True
         if self._crash_event is not None:
             self._crash_event.set()
-        # A task that is gone has no body to cancel, and cancelling it would never come to an end.
-        if self._group is not None and _hosting.is_alive(self._group_host):
-            self._group.cancel_scope.cancel()
+        if self._group is not None:
+            self._group.cancel_body()
 
     def _on_corruption(self, complaint: BaseException) -> None:
         self._corruption = _outcome.left_open(complaint)
@@ -370,8 +379,7 @@ class LifespanManager:
         group, self._group = self._group, None
         if group is not None:
             try:
-                # Without the body's exception, which it would wrap in a group.
-                await group.__aexit__(None, None, None)
+                await group.close()
             except (get_cancelled_exc_class(), KeyboardInterrupt) as exc:
                 return exc
             except Exception as exc:  # noqa: BLE001 - it is told
@@ -387,7 +395,10 @@ class LifespanManager:
         return self._lifespan
 
     def _check_loop(self, what: str) -> None:
-        if _hosting.current_loop(what) is not self._loop and self._loop is not None:
+        if self._event_loop is not None and self._event_loop.is_running():
+            return
+        _hosting.event_loop(what)  # there must be one
+        if self._event_loop is not None:
             raise RuntimeError(
                 f"{what} was called in another event loop than the lifespan was started in: use "
                 "a manager in one event loop only"

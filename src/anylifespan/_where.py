@@ -14,22 +14,22 @@ from traceback import FrameSummary, StackSummary
 from types import FrameType
 from typing import Any
 
-from anyio import TaskInfo, get_running_tasks
+from anyio import get_running_tasks
 
 # The machinery between an application's frames and under its last one.
 _NOT_THE_APP = {"anylifespan", "anyio", "asyncio", "contextlib", "trio", "uvloop"}
 
 
-def where_waiting(task: TaskInfo) -> StackSummary:
-    """The application's frames in a suspended task, outermost first.
+def where_waiting(coroutine: object) -> StackSummary:
+    """The application's frames in the coroutine of a suspended task, outermost first.
 
-    Behind them come those of the tasks that it started in task groups, since an application that
-    waits for its children is stuck where they are.
+    Behind them come those of the tasks that it started in task groups, and those of other
+    applications whose lifespans it drives: one that waits for such is stuck where they are.
     """
     stack = StackSummary()
-    stack.extend(_summaries(task.coro))
+    stack.extend(_summaries(coroutine))
     # By their text: many a task may wait at one place, and the order of tasks says nothing.
-    children = {repr(frames): frames for frames in map(_summaries, _coroutines_below(task))}
+    children = {repr(frames): frames for frames in map(_summaries, _coroutines_below(coroutine))}
     for _, frames in sorted(children.items()):
         stack.extend(frames)
     return stack
@@ -78,11 +78,19 @@ def _behind(awaitable: object) -> object:
     return None
 
 
-def _coroutines_below(task: TaskInfo) -> list[object]:
+def _coroutines_below(coroutine: object) -> list[object]:
     running = get_running_tasks()
-    family = {task.id}
-    coroutines: list[object] = []
-    while kin := [one for one in running if one.parent_id in family and one.id not in family]:
-        family.update(one.id for one in kin)
-        coroutines += [one.coro for one in kin]
-    return coroutines
+    family = [coroutine]
+    for member in family:
+        identifiers = {task.id for task in running if task.coro is member}
+        kin: list[object] = [task.coro for task in running if task.parent_id in identifiers]
+        kin += map(_lifespan_waited_for, _frames(member))
+        family += [one for one in kin if one is not None and all(one is not old for old in family)]
+    return family[1:]
+
+
+def _lifespan_waited_for(frame: FrameType) -> object:
+    # Its task is not always a child of the one that waits for it.
+    if frame.f_globals.get("__name__") != "anylifespan._lifespan":
+        return None
+    return getattr(frame.f_locals.get("self"), "coroutine", None)

@@ -12,7 +12,7 @@ from anyio import Event, create_task_group
 
 from ._app import ASGIApp, Receive, Scope, Send
 from ._exceptions import in_full
-from ._hosting import call_soon, current_loop
+from ._hosting import event_loop
 from ._manager import LifespanManager
 from ._options import Mode
 from ._terminate import terminate
@@ -134,7 +134,7 @@ class LifespanMiddleware:
         crash = await manager.wait_crashed()
         if self._on_crash == "terminate":
             _logger.error("Stopping the server, since the application's lifespan has died.")
-            call_soon(terminate)
+            event_loop("a request").call_soon(terminate)
         elif callable(self._on_crash):
             try:
                 returned = self._on_crash(crash)
@@ -159,7 +159,7 @@ class LifespanMiddleware:
 
     def _start_is_of_another_loop(self) -> bool:
         # As in tests that send requests without a lifespan, each in an event loop of its own.
-        return self._loop is not None and self._loop is not current_loop("a request")
+        return self._loop is not None and self._loop is not event_loop("a request").token
 
     async def _start_by_request(self) -> bool:
         start = self._start = _Start()
@@ -178,7 +178,7 @@ class LifespanMiddleware:
             self._start = None
             start.over.set()
         self._started = True
-        self._loop = current_loop("a request")
+        self._loop = event_loop("a request").token
         self._server = server
         _shut_down_with_reactor(server)
         return True

@@ -1,0 +1,72 @@
+"""What one task has to tell another: a memory object stream, made when somebody has to wait."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from anyio import ClosedResourceError, EndOfStream, create_memory_object_stream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from ._hosting import Checkpoint
+
+T = TypeVar("T")
+
+_stream = create_memory_object_stream[Any]  # to say of what, each time, takes its time too
+
+
+class Mailbox(Generic[T]):
+    """A memory object stream with both its ends, for two items at most: no sender ever waits.
+
+    It is there only from when a receiver has to wait: to make a stream takes as long as to start a
+    task, and what is asked for has often been sent before.
+    """
+
+    __slots__ = ("_checkpoint", "_ended", "_items", "_receiver", "_sender")
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._items: list[T] = []
+        self._ended = False
+        self._sender: MemoryObjectSendStream[T] | None = None
+        self._receiver: MemoryObjectReceiveStream[T] | None = None
+
+    def send(self, item: T) -> None:
+        if self._sender is None:
+            self._items.append(item)
+        else:
+            self._sender.send_nowait(item)
+
+    def end(self) -> None:
+        """Nothing more will be sent; what has been sent can still be received."""
+        self._ended = True
+        if self._sender is not None:
+            self._sender.close()
+
+    def close(self) -> None:
+        """Nothing more will be sent, nor received."""
+        self.end()
+        self._items.clear()
+        if self._receiver is not None:
+            self._receiver.close()
+
+    def receive_nowait(self) -> T:
+        """The next item, which is known to be there."""
+        return self._items.pop(0)
+
+    async def receive(self) -> T:
+        """Wait for the next item.
+
+        :raises EndOfStream: if there will be none
+        """
+        if self._receiver is None:
+            await self._checkpoint()
+            if self._items:
+                return self._items.pop(0)
+            if self._ended:
+                raise EndOfStream
+        if self._receiver is None:  # another receiver may have come first
+            self._sender, self._receiver = _stream(2)
+        try:
+            return await self._receiver.receive()
+        except ClosedResourceError:
+            raise EndOfStream from None
