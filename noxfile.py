@@ -48,7 +48,8 @@ def lowest(session: nox.Session) -> None:
     install(session, "tests")
     session.install("anyio==4.8", "trio==0.34", "click==8.1", "rich==14.3", silent=True)
     # Some servers need a later anyio.
-    session.run("pytest", "--ignore=tests/servers", *session.posargs)
+    unfit = ["--ignore=tests/servers", "--ignore=tests/test_benchmarks.py"]
+    session.run("pytest", *unfit, *session.posargs)
 
 
 @nox.session
@@ -63,6 +64,13 @@ def servers(session: nox.Session) -> None:
     """The tables of docs/servers.md, from runs: about three minutes."""
     install(session, "tests")
     session.run("python", "tests/servers/table.py")
+
+
+@nox.session(python=NEWEST)
+def bench(session: nox.Session) -> None:
+    """benchmarks/RESULTS.md and the plots of docs/performance.md: about ten minutes."""
+    install(session, "bench")
+    session.run("python", "benchmarks", *session.posargs)
 
 
 @nox.session

@@ -49,6 +49,14 @@ class Instance:
         await well_behaved(scope, receive, send)
 
 
+async def asgi3_of_any_arguments(*args: Any, **options: Any) -> None:
+    await well_behaved(*args)
+
+
+async def asgi3_with_an_option(scope: Any, receive: Any, send: Any, *, option: int = 0) -> None:
+    await well_behaved(scope, receive, send)
+
+
 class AwaitableInstance:
     def __init__(self, scope: Any, receive: Any, send: Any) -> None:
         self.arguments = scope, receive, send
@@ -105,6 +113,8 @@ class WithoutSignature:
     "application",
     [
         asgi3,
+        asgi3_of_any_arguments,
+        asgi3_with_an_option,
         Instance(),
         Instance().method,
         functools.partial(asgi3),

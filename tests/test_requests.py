@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import decimal
+import functools
+import inspect
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -172,6 +175,46 @@ async def test_variables_set_in_a_task_of_the_application() -> None:
 
     async with LifespanManager(application) as manager:
         await request(manager)
+
+
+@pytest.mark.parametrize("others", [None, {}, {"own": "replaced", "theirs": "kept"}])
+async def test_what_the_scope_has_already_comes_first(others: Any) -> None:
+    async with LifespanManager(Recorder(), state={"theirs": "hidden"}) as manager:
+        scope = {"type": "http", "state": others}
+        await manager.app(scope, None, None)
+        theirs = "kept" if others else "hidden"
+        assert scope["state"] == {"own": 1, "shared": [1], "theirs": theirs}
+        assert manager.state == {"shared": [1], "theirs": "hidden"}
+        assert others in (None, {}, {"own": "replaced", "theirs": "kept"})
+
+
+def asgi2(scope: Any) -> Any:
+    return functools.partial(well_behaved, scope)
+
+
+def returns_an_awaitable(scope: Any, receive: Any, send: Any) -> Any:
+    return well_behaved(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    "app",
+    [well_behaved, Recorder(), Recorder().__call__, asgi2, returns_an_awaitable],
+    ids=["function", "instance", "method", "ASGI 2", "returns an awaitable"],
+)
+def test_servers_see_a_coroutine_function(app: Any) -> None:
+    """Uvicorn and Hypercorn, among others, take for something else what does not look like one."""
+    manager = LifespanManager(app)
+    assert inspect.iscoroutinefunction(manager.app)
+    coroutine = manager.app({"type": "http"}, None, None)
+    assert inspect.iscoroutine(coroutine)
+    coroutine.close()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="a function cannot be marked")
+def test_no_coroutine_is_put_around_a_request() -> None:
+    coroutine: Any = LifespanManager(well_behaved).app({"type": "http"}, None, None)
+    assert coroutine.cr_code is well_behaved.__code__
+    coroutine.close()
 
 
 async def test_without_a_lifespan_requests_get_the_given_state() -> None:

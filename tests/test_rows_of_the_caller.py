@@ -458,6 +458,24 @@ async def test_a_timeout_of_zero(drive: Any) -> None:
         await drive(manager)
 
 
+async def test_what_is_done_at_once_is_in_time_whatever_the_limit(drive: Any) -> None:
+    manager = LifespanManager(well_behaved, startup_timeout=0, shutdown_timeout=0)
+    await drive(manager)
+    assert manager.phase is Phase.STOPPED
+
+
+async def test_request_shutdown_in_a_callback_of_the_event_loop(backend: str) -> None:
+    """As handlers of signals are, where the event loop calls them."""
+    manager = LifespanManager(well_behaved)
+    async with anyio.create_task_group() as task_group:
+        await task_group.start(manager.serve)
+        if backend == "trio":
+            trio.lowlevel.current_trio_token().run_sync_soon(manager.request_shutdown)
+        else:
+            asyncio.get_running_loop().call_soon(manager.request_shutdown)
+    assert manager.phase is Phase.STOPPED
+
+
 async def test_shut_down_before_the_caller_of_startup_goes_on(passed: Any) -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await receive()

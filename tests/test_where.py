@@ -106,6 +106,23 @@ async def test_into_child_tasks() -> None:
     assert sorted(names[1:]) == ["connect", "worker"]
 
 
+@pytest.mark.parametrize("by", ["async with", "startup()"])
+async def test_into_the_lifespan_of_another_application(by: str) -> None:
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await connect()
+
+    async def outer(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        manager = LifespanManager(inner)
+        if by == "startup()":
+            await manager.startup()
+        async with manager:
+            raise AssertionError("not reached")
+
+    assert [name for name, _ in await where(outer)] == ["outer", "inner", "connect"]
+
+
 async def test_an_async_iterator() -> None:
     async def messages() -> AsyncIterator[int]:
         await connect()

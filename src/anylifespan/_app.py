@@ -38,7 +38,7 @@ def called(app: ASGI3App, scope: Scope, receive: Receive, send: Send) -> Awaitab
 
 
 def is_async_def(app: Any) -> bool:
-    """Whether it is an ``async def`` itself, or an instance that has one to be called."""
+    """Whether it is an ``async def``, of an instance too, or an instance that has one to call."""
     function = _function(app)
     return inspect.isfunction(function) and bool(function.__code__.co_flags & inspect.CO_COROUTINE)
 
@@ -93,7 +93,9 @@ def _is_plainly_asgi3(app: Any) -> bool:
 
 
 def _function(app: Any) -> Any:
-    return app if inspect.isfunction(app) else type(app).__call__
+    if inspect.isfunction(app):
+        return app
+    return app.__func__ if inspect.ismethod(app) else type(app).__call__
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:
