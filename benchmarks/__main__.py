@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 # Name, backends, and how many processes.
 MEASUREMENTS = [
     ("lifespans", ["asyncio", "uvloop", "trio"], 5),
+    ("parts", ["asyncio", "uvloop", "trio"], 3),
     ("requests", ["asyncio"], 5),
     ("imports", ["asyncio"], 1),
     ("alive", ["asyncio", "trio"], 1),

@@ -121,6 +121,10 @@ def _lines(results: Results) -> Iterator[str]:
         yield ""
         for backend in BACKENDS:
             yield from _compared(results, backend, group, against="asgi-lifespan")
+    yield "## What the parts cost"
+    yield ""
+    for backend in BACKENDS:
+        yield from _compared(results, backend, "parts", against="a checkpoint")
     yield "## One request"
     yield ""
     yield from _compared(results, "asyncio", "a request", against="by hand")

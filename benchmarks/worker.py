@@ -11,11 +11,13 @@ import crash
 import imports
 import lifespans
 import many_alive
+import parts
 import per_request
 import pyperf
 
 MEASUREMENTS = {
     "lifespans": (lifespans.measure, "second"),
+    "parts": (parts.measure, "second"),
     "requests": (per_request.measure, "second"),
     "imports": (imports.measure, "second"),
     "alive": (many_alive.measure_time, "second"),

@@ -67,7 +67,13 @@ def test_the_table_has_all_bounds(written: Path) -> None:
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("title", "count"),
-    [("One request", 8), ("Imports", 3), ("Alive at once", 8), ("From a crash to", 6)],
+    [
+        ("What the parts", 24),
+        ("One request", 8),
+        ("Imports", 3),
+        ("Alive at once", 8),
+        ("From a crash to", 6),
+    ],
 )
 def test_the_table_has_the_rest(written: Path, title: str, count: int) -> None:
     text = (written / "RESULTS.md").read_text()
