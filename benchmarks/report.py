@@ -44,6 +44,7 @@ class Results:
             backend, group, name = benchmark.get_name().split(", ", 2)
             self._values[backend, group, name] = benchmark.get_values()
         self.machine = next(iter(suite)).get_metadata()
+        _, self.date = (moment.date() for moment in suite.get_dates())
 
     def names(self, backend: str, group: str) -> list[str]:
         return [name for one, other, name in self._values if (one, other) == (backend, group)]
@@ -110,7 +111,7 @@ def _lines(results: Results) -> Iterator[str]:
     yield f"- {machine['cpu_model_name']}, {machine['cpu_count']} cores; {machine['platform']}"
     yield f"- {machine['python_implementation']} {machine['python_version']}"
     yield "- " + ", ".join(f"{one} {version(one)}" for one in COMPARED)
-    yield f"- {machine['date'][:10]}"
+    yield f"- {results.date}"
     yield ""
     yield "All contestants of a table take turns, some calls each, in every process. A ratio is the"
     yield "median of those of all rounds, with the quartiles in brackets; times are medians."

@@ -7,6 +7,7 @@ import decimal
 import functools
 import inspect
 import sys
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -186,6 +187,14 @@ async def test_what_the_scope_has_already_comes_first(others: Any) -> None:
         assert scope["state"] == {"own": 1, "shared": [1], "theirs": theirs}
         assert manager.state == {"shared": [1], "theirs": "hidden"}
         assert others in (None, {}, {"own": "replaced", "theirs": "kept"})
+
+
+@pytest.mark.parametrize("scope", [{}, {"state": None}, {"state": {}}])
+async def test_the_copy_is_of_the_same_kind(scope: Any) -> None:
+    async with LifespanManager(Recorder(), state=defaultdict(list)) as manager:
+        request = {"type": "http", **scope}
+        await manager.app(request, None, None)
+        assert type(request["state"]) is defaultdict
 
 
 def asgi2(scope: Any) -> Any:

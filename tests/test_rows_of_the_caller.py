@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
+from unittest import mock
 
 import anyio
 import pytest
@@ -601,13 +603,14 @@ def test_the_bare_task_is_cancelled(asyncio_backend: str) -> None:
 
 
 @pytest.mark.parametrize("caller", ["waits", "is cancelled"])
+@pytest.mark.parametrize("way", ["startup", "async with"])
 @pytest.mark.parametrize("loop", [one for one in LOOPS if "eager" not in one])
-def test_the_bare_task_is_cancelled_before_its_first_step(loop: str, caller: str) -> None:
+def test_the_bare_task_is_cancelled_before_its_first_step(loop: str, way: str, caller: str) -> None:
     async def main() -> None:
         async def startup() -> None:
-            await manager.startup()
+            await DRIVES[way](manager)
 
-        manager = LifespanManager(well_behaved, startup_timeout=3)
+        manager = LifespanManager(well_behaved, startup_timeout=None)
         starting = asyncio.create_task(startup())
         await asyncio.sleep(0)
         for task in asyncio.all_tasks():
@@ -616,12 +619,176 @@ def test_the_bare_task_is_cancelled_before_its_first_step(loop: str, caller: str
         if caller == "is cancelled":
             starting.cancel()
         since = current_time()
-        with pytest.raises(TimeoutError if caller == "waits" else asyncio.CancelledError):
+        with pytest.raises(StartupFailed if caller == "waits" else asyncio.CancelledError):
             await starting
-        assert current_time() - since <= 5.01
+        assert current_time() - since <= 0.01
         assert manager.phase is (Phase.FAILED if caller == "waits" else Phase.STOPPED)
 
     run_on_asyncio(loop, main)
+
+
+def test_a_task_factory_that_puts_something_around_the_task(asyncio_backend: str) -> None:
+    """Then the task ends later than the application, and is waited for, whatever happens."""
+
+    async def around(coroutine: Any) -> None:
+        await coroutine
+        await asyncio.sleep(10)
+        over.append("over")
+
+    async def main() -> None:
+        def factory(loop: Any, coroutine: Any, **options: Any) -> Any:
+            return asyncio.Task(around(coroutine), loop=loop, **options)
+
+        host = asyncio.current_task()
+        assert host is not None
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(factory)
+        since = current_time()
+        loop.call_later(3, host.cancel)
+        loop.call_later(4, host.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            async with LifespanManager(well_behaved):
+                pass
+        assert current_time() - since == pytest.approx(10)
+        assert over == ["over"]
+
+    over: list[str] = []
+    run_on_asyncio(asyncio_backend, main)
+
+
+@pytest.mark.parametrize("way", sorted(DRIVES))
+def test_a_task_factory_that_raises(asyncio_backend: str, way: str) -> None:
+    async def main() -> None:
+        def factory(loop: Any, coroutine: Any, **options: Any) -> Any:
+            if "Lifespan.run" in repr(coroutine):
+                raise ValueError("no tasks today")
+            return asyncio.Task(coroutine, loop=loop, **options)
+
+        asyncio.get_running_loop().set_task_factory(factory)
+        with anyio.CancelScope() as scope:  # which it would be wrong to leave before an inner one
+            with pytest.raises(ValueError, match="no tasks today"):
+                await DRIVES[way](LifespanManager(well_behaved))
+        assert not scope.cancelled_caught
+
+    run_on_asyncio(asyncio_backend, main)
+
+
+@pytest.mark.parametrize("way", sorted(DRIVES))
+def test_what_tests_put_in_the_place_of_sleep(asyncio_backend: str, way: str) -> None:
+    async def main() -> None:
+        with mock.patch("asyncio.sleep", side_effect=AssertionError):
+            await DRIVES[way](LifespanManager(well_behaved))
+
+    run_on_asyncio(asyncio_backend, main)
+
+
+@pytest.mark.parametrize("host", ["asyncio", "trio"])
+def test_trio_as_a_guest_is_another_event_loop(host: str) -> None:
+    """There both can be taken for the one that is running."""
+
+    async def is_refused() -> None:
+        for what in (manager.shutdown, manager.wait_crashed):
+            with pytest.raises(RuntimeError, match="in another event loop than the lifespan was"):
+                await what()
+
+    async def guest() -> None:
+        if host == "asyncio":
+            await is_refused()
+            return
+        finish = trio.Event()
+        await manager.startup()
+        started.set_result((trio.lowlevel.current_trio_token(), finish))
+        await finish.wait()
+        await manager.shutdown()
+
+    async def main() -> None:
+        nonlocal started
+        loop = asyncio.get_running_loop()
+        started, ended = loop.create_future(), loop.create_future()
+        if host == "asyncio":
+            await manager.startup()
+        trio.lowlevel.start_guest_run(
+            guest,
+            run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+            done_callback=ended.set_result,
+            host_uses_signal_set_wakeup_fd=True,
+        )
+        if host == "trio":
+            token, finish = await started
+            await is_refused()
+            token.run_sync_soon(finish.set)
+        (await ended).unwrap()
+        if host == "asyncio":
+            await manager.shutdown()
+
+    started: Any = None
+    manager = LifespanManager(well_behaved)
+    asyncio.run(main())
+    assert manager.phase is Phase.STOPPED
+
+
+async def test_a_body_that_leaves_a_scope_open() -> None:
+    left_open = anyio.CancelScope()
+    told = cancelled = False
+    # On asyncio those around it cannot be left either.
+    with suppress(RuntimeError), anyio.CancelScope() as outer:
+        with pytest.raises(RuntimeError, match="leave everything in reverse order") as info:
+            async with LifespanManager(well_behaved):
+                left_open.__enter__()
+        told = isinstance(info.value.__cause__, RuntimeError)
+        outer.cancel()
+        try:
+            await anyio.sleep(1)
+        except anyio.get_cancelled_exc_class():
+            cancelled = True
+            raise
+    assert told
+    assert cancelled
+
+
+async def test_8_told_to_another_task_first() -> None:
+    """What cancels the body is raised by the block that has the body, whoever else was told."""
+    application = app(receives, started, sleeps(1), raises(ValueError("boom")))
+
+    async def somebody_else() -> None:
+        with pytest.raises(LifespanCrashed, match="boom"):
+            await manager.shutdown()
+
+    async with anyio.create_task_group() as task_group:
+        with pytest.raises(LifespanCrashed, match="boom"):
+            async with LifespanManager(application) as manager:
+
+                async def after_the_crash() -> None:
+                    await manager.wait_crashed()
+                    await somebody_else()
+
+                task_group.start_soon(after_the_crash)
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(2)
+                await anyio.sleep_forever()
+
+
+async def test_a_logger_that_raises(structured_drive: Any) -> None:
+    """The application is not left running, and the caller can be cancelled as before."""
+
+    class Broken(logging.Logger):
+        def warning(self, *args: Any, **options: Any) -> None:
+            raise ValueError("no log today")
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await app(receives, started, receives, stopped, hangs)(scope, receive, send)
+        finally:
+            ended.append("ended")
+
+    ended: list[str] = []
+    with anyio.CancelScope() as scope:
+        with pytest.raises(ValueError, match="no log today"):
+            await structured_drive(LifespanManager(application, logger=Broken("broken")))
+        assert ended == ["ended"]
+        scope.cancel()
+        await anyio.sleep_forever()
+    assert scope.cancelled_caught
 
 
 def test_the_event_loop_ends_without_a_shutdown(backend: str) -> None:

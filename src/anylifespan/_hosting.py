@@ -11,10 +11,9 @@ from __future__ import annotations
 import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import copy_context
-from functools import partial
-from types import FrameType
+from types import FrameType, coroutine
 from typing import Any
 
 from anyio import CancelScope, get_cancelled_exc_class
@@ -45,6 +44,7 @@ class EventLoop(ABC):
     current_task: Callable[[], Any]
     checkpoint: Checkpoint
     _current_token: Callable[[], object]
+    _is_trio: bool
 
     def is_running(self) -> bool:
         """Whether this is run by it; not so if it was closed, and a coroutine with it."""
@@ -52,6 +52,10 @@ class EventLoop(ABC):
             return self._current_token() is self.token
         except RuntimeError:
             return False
+
+    def runs_this_task(self) -> bool:
+        """Whether the running task is one of its own; where trio is another's guest, both run."""
+        return self.is_running() and on_trio() is self._is_trio
 
     @abstractmethod
     def current_coroutine(self) -> object:
@@ -63,7 +67,7 @@ class EventLoop(ABC):
 
     @abstractmethod
     def start_task(
-        self, run: Run, name: str, *, on_corruption: Callable[[BaseException], None]
+        self, run: Run, name: str, *, on_corruption: Callable[[Exception], None]
     ) -> object:
         """Run something in a task that belongs to no other task.
 
@@ -76,6 +80,13 @@ class EventLoop(ABC):
         """
 
     @abstractmethod
+    def when_done(self, task: Any, callback: Callable[[BaseException], None]) -> None:
+        """Have something called when a task has ended, if that can be before its first step.
+
+        :param callback: gets what would have been raised in that step
+        """
+
+    @abstractmethod
     async def open_group(self, run: Run, name: str) -> TaskGroup:
         """Run something in a task group that is opened in the calling task.
 
@@ -85,6 +96,8 @@ class EventLoop(ABC):
 
 class TaskGroup(ABC):
     """A task group of one task."""
+
+    task: Any
 
     @abstractmethod
     def is_mine(self) -> bool:
@@ -103,14 +116,22 @@ class TaskGroup(ABC):
         """Wait until the task has ended, and leave the group."""
 
 
+@coroutine
+def _checkpoint() -> Generator[None, None, None]:
+    # asyncio.sleep(0) does no more; but that is what tests like to replace.
+    yield
+
+
 class _Asyncio(EventLoop):
+    _is_trio = False
+
     def __init__(self) -> None:
         asyncio = sys.modules["asyncio"]
         self._current_token = asyncio.get_running_loop
         self.token = self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
         self.current_task = asyncio.current_task
-        self.checkpoint = partial(asyncio.sleep, 0)
+        self.checkpoint = _checkpoint
 
     def current_coroutine(self) -> object:
         return self.current_task().get_coro()
@@ -119,14 +140,30 @@ class _Asyncio(EventLoop):
         self._loop.call_soon(callback)
 
     def start_task(
-        self, run: Run, name: str, *, on_corruption: Callable[[BaseException], None]
+        self, run: Run, name: str, *, on_corruption: Callable[[Exception], None]
     ) -> object:
-        return self._loop.create_task(run(), name=name)
+        return self._start_task(run, name)
+
+    def _start_task(self, run: Run, name: str) -> object:
+        coroutine = run()
+        try:
+            return self._loop.create_task(coroutine, name=name)
+        except BaseException:  # of a task factory
+            coroutine.close()
+            raise
+
+    def when_done(self, task: Any, callback: Callable[[BaseException], None]) -> None:
+        cancelled = sys.modules["asyncio"].CancelledError
+        task.add_done_callback(lambda _: callback(cancelled()))
 
     async def open_group(self, run: Run, name: str) -> TaskGroup:
         scope = CancelScope()
         scope.__enter__()
-        return _AsyncioGroup(self, scope, self._loop.create_task(run(), name=name))
+        try:
+            return _AsyncioGroup(self, scope, self._start_task(run, name))
+        except BaseException:
+            scope.__exit__(None, None, None)
+            raise
 
 
 class _AsyncioGroup(TaskGroup):
@@ -134,7 +171,7 @@ class _AsyncioGroup(TaskGroup):
         self._event_loop = event_loop
         self._host = event_loop.current_task()
         self._scope = scope
-        self._task = task
+        self.task = task
 
     def is_mine(self) -> bool:
         return self._event_loop.current_task() is self._host
@@ -152,14 +189,28 @@ class _AsyncioGroup(TaskGroup):
         return self._event_loop.checkpoint()
 
     async def close(self) -> None:
-        try:
-            while not self._task.done():
-                await cancel_shielded_checkpoint()
-        finally:
-            self._scope.__exit__(None, None, None)
+        interruption = None if self.task.done() else await self._wait_for_task()
+        # In case that it cannot be left, since the body has left one open that it had entered.
+        self._scope.shield = False
+        self._scope.__exit__(None, None, None)
+        if interruption is not None:
+            raise interruption
+
+    async def _wait_for_task(self) -> BaseException | None:
+        # A task factory may have put something around the lifespan, that takes its time.
+        interruption: BaseException | None = None
+        while not self.task.done():
+            with CancelScope(shield=True):
+                try:
+                    await sys.modules["asyncio"].wait([self.task])
+                except get_cancelled_exc_class() as exc:  # by Task.cancel()
+                    interruption = exc
+        return interruption
 
 
 class _Trio(EventLoop):
+    _is_trio = True
+
     def __init__(self) -> None:
         self._trio = trio = sys.modules["trio"]
         self._current_token = trio.lowlevel.current_trio_token
@@ -175,7 +226,7 @@ class _Trio(EventLoop):
         self._trio.lowlevel.current_trio_token().run_sync_soon(callback)
 
     def start_task(
-        self, run: Run, name: str, *, on_corruption: Callable[[BaseException], None]
+        self, run: Run, name: str, *, on_corruption: Callable[[Exception], None]
     ) -> object:
         async def contain() -> None:
             # An exception of a system task, trio's own complaint too, would end all of trio.run().
@@ -186,6 +237,9 @@ class _Trio(EventLoop):
                 on_corruption(exc)
 
         return self._trio.lowlevel.spawn_system_task(contain, name=name, context=copy_context())
+
+    def when_done(self, task: Any, callback: Callable[[BaseException], None]) -> None:
+        pass  # every task takes its first step
 
     async def open_group(self, run: Run, name: str) -> TaskGroup:
         manager = self._trio.open_nursery()
@@ -199,6 +253,7 @@ class _TrioGroup(TaskGroup):
         self._current_task = event_loop.current_task
         self._manager = manager
         self._nursery = nursery
+        self.task = None
 
     def is_mine(self) -> bool:
         return self._current_task() is self._nursery.parent_task

@@ -59,6 +59,7 @@ class Lifespan:
     :ivar message: the text that came with the application's last word
     :ivar raised: what the application raised, other than its cancellation
     :ivar where: where the application was waiting when time ran out
+    :ivar task: its task, where there is one to be looked at
     :ivar coroutine: what its task runs; None before it does
     :ivar variables: the context variables that it set in its startup
     :ivar started_at, decided_at, stopping_at, ended_at: when, in seconds by the event loop's clock,
@@ -79,6 +80,7 @@ class Lifespan:
         self.message = ""
         self.raised: BaseException | None = None
         self.where = StackSummary()
+        self.task: object = None
         self.coroutine: object = None
         self.variables: Variables = ()
         self._event_loop = event_loop
@@ -96,6 +98,7 @@ class Lifespan:
         self._cancel_scope = CancelScope(shield=shield)
         self._last_word_at = math.inf
         self._cancelled_at = math.inf
+        self._watched = False
         self._events: Mailbox[dict[str, str]] = Mailbox(event_loop.checkpoint)
         self._events.send({"type": "lifespan.startup"})
         self._decisions: Mailbox[State] = Mailbox(event_loop.checkpoint)
@@ -242,8 +245,8 @@ class Lifespan:
             if limit.cancelled_caught and self.state in STARTUP:
                 self._run_out_of_time()
 
-    def cancel_startup(self) -> None:
-        """Cancel the application in its startup: nobody waits for it any longer."""
+    def cancel(self) -> None:
+        """Cancel the application: nobody waits for it any longer."""
         self._cancel(Event.CANCEL)
 
     def shut_down(self) -> float:
@@ -303,8 +306,21 @@ class Lifespan:
         return interruption
 
     async def _wait(self) -> None:
+        if not self._watched:
+            self._watched = True
+            self._event_loop.when_done(self.task, self._on_task_done)
         with suppress(EndOfStream):
             await self._decisions.receive()
+
+    def _on_task_done(self, cancelled: BaseException) -> None:
+        if self.state in ENDED:
+            return
+        # On asyncio a task that is cancelled before its first step never takes it.
+        if not self.protocol.cancelled:
+            self.protocol.send({"type": Event.STARTUP_FAILED.value})
+            self.message = "its task was cancelled before its first step"
+            self.raised = cancelled
+        self._end()
 
     def _run_out_of_time(self) -> None:
         self._cancel(Event.TIMEOUT)

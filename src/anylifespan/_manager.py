@@ -74,11 +74,10 @@ class LifespanManager:
         self._lifespan: Lifespan | None = None
         self._event_loop: EventLoop | None = None
         self._told = False  # whether a caller has been told how it ended
-        self._own_task: object = None
         self._group: TaskGroup | None = None
         self._crashed = False
         self._crash_event: Event | None = None
-        self._corruption: LifespanCrashed | None = None
+        self._corruption: Exception | None = None
         self._shutdown_request: Event | None = None
         self._variables: list[Any] = []
         self._request_app = request_app(self._app, self._state, self._variables)
@@ -185,11 +184,13 @@ class LifespanManager:
         event_loop, lifespan = self._begin(shield=grouped)
         if grouped:
             self._group = await event_loop.open_group(lifespan.run, "anylifespan")
+            lifespan.task = self._group.task
         else:
             self._host(event_loop, lifespan)
         try:
             await self._start(lifespan, give_up=False)
         except BaseException as exc:
+            lifespan.cancel()  # which has ended, unless it was Python that raised
             await self._close_group()
             if self._corruption is not None and is_cancellation(exc):
                 raise self._corruption from self._corruption.__cause__
@@ -204,13 +205,22 @@ class LifespanManager:
     ) -> None:
         lifespan = self._running("__aexit__()")
         elsewhere = self._group is not None and not self._group.is_mine()
-        error, interruption = await self._stop(
-            lifespan, give_up=False, group=None if elsewhere else self._group
-        )
+        try:
+            error, interruption = await self._stop(
+                lifespan, give_up=False, group=None if elsewhere else self._group
+            )
+        except BaseException:
+            lifespan.cancel()
+            if not elsewhere:
+                await self._close_group()
+            raise
         if not elsewhere:
+            grouped = self._group is not None
             interruption = await self._close_group() or interruption
-            # It has cancelled the body, so there must be an error to say why.
             error = error or self._corruption
+            if error is None and grouped and exc is not None and is_cancellation(exc):
+                # Somebody else was told of the crash, but it has cancelled this body.
+                error = self.crash
         elif _hosting.on_trio():
             _outcome.report(error, self._logger, beside=None)
             error = RuntimeError(
@@ -256,7 +266,7 @@ class LifespanManager:
                 "request_shutdown() ends serve(), which has not begun; after startup() call "
                 "shutdown(), and leave the block of an async with"
             )
-        self._check_loop("request_shutdown()")
+        self._check_loop("request_shutdown()", callback=True)
         self._shutdown_request.set()
 
     async def wait_crashed(self) -> LifespanCrashed:
@@ -304,7 +314,7 @@ class LifespanManager:
 
     def _host(self, event_loop: EventLoop, lifespan: Lifespan) -> None:
         if lifespan.state not in ENDED:
-            self._own_task = event_loop.start_task(
+            lifespan.task = event_loop.start_task(
                 lifespan.run, "anylifespan", on_corruption=self._on_corruption
             )
 
@@ -323,7 +333,7 @@ class LifespanManager:
                 error, _ = await self._stop(lifespan, give_up=give_up)
         else:
             if interruption is not None:
-                lifespan.cancel_startup()
+                lifespan.cancel()
             deadline = lifespan.started_at + self._startup_timeout
             interruption = await lifespan.wait_ended(deadline, give_up=give_up) or interruption
             error = _outcome.startup_error(
@@ -370,7 +380,7 @@ class LifespanManager:
         if self._group is not None:
             self._group.cancel_body()
 
-    def _on_corruption(self, complaint: BaseException) -> None:
+    def _on_corruption(self, complaint: Exception) -> None:
         self._corruption = _outcome.left_open(complaint)
         _outcome.report(self._corruption, self._logger, beside=None)
 
@@ -394,11 +404,12 @@ class LifespanManager:
         self._check_loop(what)
         return self._lifespan
 
-    def _check_loop(self, what: str) -> None:
-        if self._event_loop is not None and self._event_loop.is_running():
+    def _check_loop(self, what: str, *, callback: bool = False) -> None:
+        loop = self._event_loop
+        if loop is not None and (loop.is_running() if callback else loop.runs_this_task()):
             return
         _hosting.event_loop(what)  # there must be one
-        if self._event_loop is not None:
+        if loop is not None:
             raise RuntimeError(
                 f"{what} was called in another event loop than the lifespan was started in: use "
                 "a manager in one event loop only"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 from ._exceptions import add_note, describe
 from ._lifespan import Lifespan
@@ -16,6 +17,9 @@ from .errors import (
     StartupFailed,
     StartupTimeout,
 )
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
 
 _STILL_RUNS = "; it was cancelled, and still runs"
 
@@ -114,15 +118,22 @@ def tell_unsupported(lifespan: Lifespan, logger: logging.Logger) -> None:
         )
 
 
-def left_open(complaint: BaseException) -> LifespanCrashed:
+def left_open(complaint: Exception) -> Exception:
     """What the event loop complained of when the application's task had ended.
 
-    :param complaint: what it raised
+    :param complaint: what it raised; a group, if it is of that task
     """
-    error = LifespanCrashed(
-        "the application has ended with a cancel scope or a task group still open in its task, as "
-        "an async generator leaves it that yields inside of one and is not closed (PEP 789)"
-    )
+    error: Exception
+    if isinstance(complaint, ExceptionGroup):
+        error = LifespanCrashed(
+            "the application has ended with a cancel scope or a task group still open in its task, "
+            "as an async generator leaves it that yields inside of one and is not closed (PEP 789)"
+        )
+    else:
+        error = RuntimeError(
+            "the body of an async with LifespanManager was left with a cancel scope or a task "
+            "group still open, that was entered in it: leave everything in reverse order"
+        )
     error.__cause__ = complaint
     return error
 

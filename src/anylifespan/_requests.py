@@ -40,9 +40,10 @@ def request_app(app: ASGI3App, state: dict[str, Any], variables: Variables) -> A
 
     def app_with_lifespan(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] in ("http", "websocket"):
-            scope["state"] = (
-                {**state, **(scope["state"] or {})} if "state" in scope else state.copy()
-            )
+            if scope.get("state"):
+                scope["state"] = {**state, **scope["state"]}
+            else:
+                scope["state"] = state.copy()
             if variables:
                 return _run_with(variables, app, scope, receive, send)
         return app(scope, receive, send)
