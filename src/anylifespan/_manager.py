@@ -259,6 +259,8 @@ class LifespanManager:
     def request_shutdown(self) -> None:
         """Let :meth:`serve` shut down and return. Doing so again is harmless.
 
+        A callback of the event loop may call it too, as a handler of a signal is one on asyncio.
+
         :raises RuntimeError: if :meth:`serve` has not begun, or in another event loop
         """
         if self._shutdown_request is None:
