@@ -11,8 +11,8 @@ from report import BACKENDS, Results
 mpl.use("svg")
 import matplotlib.pyplot as plt
 
-# The same results give the same files; text stays text.
-mpl.rcParams.update({"svg.hashsalt": "anylifespan", "svg.fonttype": "none", "font.size": 9})
+# The same results give the same files.
+mpl.rcParams.update({"svg.hashsalt": "anylifespan", "font.size": 9})
 OURS, THEIRS = "#2a6f97", "#b8b8b8"
 WAYS_IN = ("async with", "startup() and shutdown()", "serve in a task group")
 

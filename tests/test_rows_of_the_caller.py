@@ -27,6 +27,7 @@ from anylifespan import (
     Phase,
     ShutdownFailed,
     StartupFailed,
+    StartupTimeout,
 )
 
 if sys.version_info < (3, 11):
@@ -653,6 +654,30 @@ def test_a_task_factory_that_puts_something_around_the_task(asyncio_backend: str
         assert over == ["over"]
 
     over: list[str] = []
+    run_on_asyncio(asyncio_backend, main)
+
+
+@pytest.mark.parametrize("way", ["startup", "async with"])
+def test_a_task_factory_that_puts_off_the_first_step(asyncio_backend: str, way: str) -> None:
+    async def put_off(coroutine: Any) -> None:
+        await asyncio.sleep(10)
+        await coroutine
+
+    async def never_called(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("too late")
+
+    async def main() -> None:
+        def factory(loop: Any, coroutine: Any, **options: Any) -> Any:
+            return asyncio.Task(put_off(coroutine), loop=loop, **options)
+
+        asyncio.get_running_loop().set_task_factory(factory)
+        since = current_time()
+        with pytest.raises(StartupTimeout, match="within 3 seconds"):
+            await DRIVES[way](LifespanManager(never_called, startup_timeout=3))
+        # A task group waits for its task.
+        assert current_time() - since == pytest.approx(3 if way == "startup" else 10)
+        await asyncio.sleep(10)
+
     run_on_asyncio(asyncio_backend, main)
 
 

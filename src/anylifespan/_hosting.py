@@ -228,15 +228,19 @@ class _Trio(EventLoop):
     def start_task(
         self, run: Run, name: str, *, on_corruption: Callable[[Exception], None]
     ) -> object:
-        async def contain() -> None:
-            # An exception of a system task, trio's own complaint too, would end all of trio.run().
-            try:
-                async with self._trio.open_nursery() as nursery:
-                    nursery.start_soon(run, name=name)
-            except Exception as exc:  # noqa: BLE001 - it is told
-                on_corruption(exc)
+        return self._trio.lowlevel.spawn_system_task(
+            self._contain, run, name, on_corruption, name=name, context=copy_context()
+        )
 
-        return self._trio.lowlevel.spawn_system_task(contain, name=name, context=copy_context())
+    async def _contain(
+        self, run: Run, name: str, on_corruption: Callable[[Exception], None]
+    ) -> None:
+        # An exception of a system task, trio's own complaint too, would end all of trio.run().
+        try:
+            async with self._trio.open_nursery() as nursery:
+                nursery.start_soon(run, name=name)
+        except Exception as exc:  # noqa: BLE001 - it is told
+            on_corruption(exc)
 
     def when_done(self, task: Any, callback: Callable[[BaseException], None]) -> None:
         pass  # every task takes its first step

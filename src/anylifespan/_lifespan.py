@@ -66,6 +66,8 @@ class Lifespan:
         it began, its startup was decided, it was asked to shut down, and it ended
     """
 
+    where = StackSummary()
+
     def __init__(
         self,
         app: _app.ASGI3App,
@@ -79,7 +81,6 @@ class Lifespan:
         self.protocol = Protocol()
         self.message = ""
         self.raised: BaseException | None = None
-        self.where = StackSummary()
         self.task: object = None
         self.coroutine: object = None
         self.variables: Variables = ()
@@ -167,6 +168,7 @@ class Lifespan:
             raise
         if event is Event.STARTUP_COMPLETE:
             self.variables = variables_set(self._context, copy_context())
+            del self._context
             self._decide()
         elif event is not None:
             self._take_last_word(message.get("message", ""))
@@ -218,6 +220,8 @@ class Lifespan:
             self._logger.warning(
                 "The application raised while it was being cancelled.", exc_info=self.raised
             )
+        # It leads back to the manager, which would have to wait for the collector of garbage.
+        del self._on_crash
 
     def _close_mailboxes(self) -> None:
         self._events.close()
@@ -325,7 +329,7 @@ class Lifespan:
     def _run_out_of_time(self) -> None:
         self._cancel(Event.TIMEOUT)
         if self.coroutine is None:
-            # On asyncio a task that is cancelled before its first step never takes it.
+            # A task factory puts off its first step, which does nothing any more.
             self._end()
             return
         # It will not notice before it is next run, so it still stands where it stood.

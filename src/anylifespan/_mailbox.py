@@ -25,14 +25,14 @@ class Mailbox(Generic[T]):
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._items: list[T] = []
+        self._items: tuple[T, ...] = ()
         self._ended = False
         self._sender: MemoryObjectSendStream[T] | None = None
         self._receiver: MemoryObjectReceiveStream[T] | None = None
 
     def send(self, item: T) -> None:
         if self._sender is None:
-            self._items.append(item)
+            self._items += (item,)
         else:
             self._sender.send_nowait(item)
 
@@ -45,13 +45,15 @@ class Mailbox(Generic[T]):
     def close(self) -> None:
         """Nothing more will be sent, nor received."""
         self.end()
-        self._items.clear()
+        self._items = ()
         if self._receiver is not None:
             self._receiver.close()
 
     def receive_nowait(self) -> T:
         """The next item, which is known to be there."""
-        return self._items.pop(0)
+        first, *rest = self._items
+        self._items = tuple(rest)
+        return first
 
     async def receive(self) -> T:
         """Wait for the next item.
@@ -61,7 +63,7 @@ class Mailbox(Generic[T]):
         if self._receiver is None:
             await self._checkpoint()
             if self._items:
-                return self._items.pop(0)
+                return self.receive_nowait()
             if self._ended:
                 raise EndOfStream
         if self._receiver is None:  # another receiver may have come first

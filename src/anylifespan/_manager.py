@@ -80,7 +80,7 @@ class LifespanManager:
         self._corruption: Exception | None = None
         self._shutdown_request: Event | None = None
         self._variables: list[Any] = []
-        self._request_app = request_app(self._app, self._state, self._variables)
+        self._request_app: ASGI3App | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._app!r}, {self.phase.value}>"
@@ -93,6 +93,8 @@ class LifespanManager:
         the scope's state already, and the application sees the context variables that it set in its
         startup. Other scopes are passed through.
         """
+        if self._request_app is None:
+            self._request_app = request_app(self._app, self._state, self._variables)
         return self._request_app
 
     @property

@@ -20,11 +20,13 @@ def variables_set(before: Context, after: Context) -> Variables:
     Not that in which ``decimal`` keeps its context: any arithmetic sets it, and one precision is
     not meant for all requests.
     """
-    return [
-        (variable, value)
-        for variable, value in after.items()
-        if before.get(variable, _UNSET) is not value and variable.name != "decimal_context"
-    ]
+    return tuple(
+        [
+            (variable, value)
+            for variable, value in after.items()
+            if before.get(variable, _UNSET) is not value and variable.name != "decimal_context"
+        ]
+    )
 
 
 def request_app(app: ASGI3App, state: dict[str, Any], variables: Variables) -> ASGI3App:
