@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -459,6 +461,21 @@ async def test_a_timeout_of_zero(drive: Any) -> None:
     manager = LifespanManager(app(receives, hangs), startup_timeout=0)
     with pytest.raises(TimeoutError):
         await drive(manager)
+
+
+async def test_nothing_is_left_to_the_collector_of_garbage(structured_drive: Any) -> None:
+    application = Resource()
+    gc.collect()
+    gc.disable()
+    try:
+        managers = [LifespanManager(application)]
+        left = weakref.ref(managers[0])
+        await structured_drive(managers.pop())
+        await anyio.wait_all_tasks_blocked()
+        assert left() is None
+    finally:
+        gc.enable()
+    assert application.did == ["begun", "shutting down", "shut down"]
 
 
 async def test_what_is_done_at_once_is_in_time_whatever_the_limit(drive: Any) -> None:
