@@ -193,7 +193,7 @@ class LifespanManager:
             await self._start(lifespan, give_up=False)
         except BaseException as exc:
             lifespan.cancel()  # which has ended, unless it was Python that raised
-            await self._close_group()
+            await self._close(self._group)
             if self._corruption is not None and is_cancellation(exc):
                 raise self._corruption from self._corruption.__cause__
             raise
@@ -207,20 +207,17 @@ class LifespanManager:
     ) -> None:
         lifespan = self._running("__aexit__()")
         elsewhere = self._group is not None and not self._group.is_mine()
+        group = None if elsewhere else self._group
         try:
-            error, interruption = await self._stop(
-                lifespan, give_up=False, group=None if elsewhere else self._group
-            )
+            error, interruption = await self._stop(lifespan, give_up=False, group=group)
         except BaseException:
             lifespan.cancel()
-            if not elsewhere:
-                await self._close_group()
+            await self._close(group)
             raise
         if not elsewhere:
-            grouped = self._group is not None
-            interruption = await self._close_group() or interruption
+            interruption = await self._close(group) or interruption
             error = error or self._corruption
-            if error is None and grouped and exc is not None and is_cancellation(exc):
+            if error is None and group is not None and exc is not None and is_cancellation(exc):
                 # Somebody else was told of the crash, but it has cancelled this body.
                 error = self.crash
         elif _hosting.on_trio():
@@ -388,10 +385,10 @@ class LifespanManager:
         self._corruption = _outcome.left_open(complaint)
         _outcome.report(self._corruption, self._logger, beside=None)
 
-    async def _close_group(self) -> BaseException | None:
+    async def _close(self, group: TaskGroup | None) -> BaseException | None:
         """Leave the task group, whose only task has ended; a cancellation that came meanwhile."""
-        group, self._group = self._group, None
         if group is not None:
+            self._group = None
             try:
                 await group.close()
             except (get_cancelled_exc_class(), KeyboardInterrupt) as exc:
