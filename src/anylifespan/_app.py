@@ -29,14 +29,6 @@ def as_asgi3(app: ASGIApp) -> tuple[ASGI3App, str]:
     return checked, "3.0"
 
 
-def called(app: ASGI3App, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-    """What the application returns, to be awaited.
-
-    :raises NotAwaitableError: if it cannot be
-    """
-    return _awaitable(app, app(scope, receive, send))
-
-
 def is_async_def(app: Any) -> bool:
     """Whether it is an ``async def``, of an instance too, or an instance that has one to call."""
     function = _function(app)
@@ -140,7 +132,7 @@ def _single_callable(app: Any) -> ASGI3App:
                 "that takes (receive, send), as ASGI 2 has it: if it is a factory, call it and "
                 "pass what it returns"
             )
-        await _awaitable(app, instance(receive, send))
+        await awaitable(app, instance(receive, send))
 
     return asgi3
 
@@ -153,7 +145,11 @@ def _is_asgi3(instance: Any) -> bool:
     return _takes(signature, 3) and not _takes(signature, 2)
 
 
-def _awaitable(app: object, returned: object) -> Awaitable[None]:
+def awaitable(app: object, returned: object) -> Awaitable[None]:
+    """What the application returned when it was called, to be awaited.
+
+    :raises NotAwaitableError: if it cannot be
+    """
     if inspect.isawaitable(returned):
         return returned
     raise NotAwaitableError(

@@ -145,11 +145,11 @@ class _Asyncio(EventLoop):
         return self._start_task(run, name)
 
     def _start_task(self, run: Run, name: str) -> object:
-        coroutine = run()
+        running = run()
         try:
-            return self._loop.create_task(coroutine, name=name)
+            return self._loop.create_task(running, name=name)
         except BaseException:  # of a task factory
-            coroutine.close()
+            running.close()
             raise
 
     def when_done(self, task: Any, callback: Callable[[BaseException], None]) -> None:
@@ -214,7 +214,7 @@ class _Trio(EventLoop):
     def __init__(self) -> None:
         self._trio = trio = sys.modules["trio"]
         self._current_token = trio.lowlevel.current_trio_token
-        self.token = trio.lowlevel.current_trio_token()
+        self.token = self._token = trio.lowlevel.current_trio_token()
         self.time = trio.current_time
         self.current_task = trio.lowlevel.current_task
         self.checkpoint = trio.lowlevel.checkpoint
@@ -223,7 +223,7 @@ class _Trio(EventLoop):
         return self.current_task().coro
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        self._trio.lowlevel.current_trio_token().run_sync_soon(callback)
+        self._token.run_sync_soon(callback)
 
     def start_task(
         self, run: Run, name: str, *, on_corruption: Callable[[Exception], None]

@@ -24,7 +24,7 @@ from anyio import (
     EndOfStream,
     get_cancelled_exc_class,
 )
-from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
+from anyio.lowlevel import cancel_shielded_checkpoint
 
 from . import _app
 from ._exceptions import contains, only_leaf
@@ -127,7 +127,8 @@ class Lifespan:
         # whoever waits for the lifespan is told anyway.
         try:
             with self._cancel_scope:
-                await _app.called(self._app, self._scope, self._receive, self._send)
+                returned = self._app(self._scope, self._receive, self._send)
+                await _app.awaitable(self._app, returned)
         except BaseException as exc:  # noqa: BLE001 - whoever waits for it gets to know
             self.raised = exc
         if self._event_loop.is_running():
@@ -151,7 +152,7 @@ class Lifespan:
             # It has said its last word and waits for another event (``while True:`` loops do):
             # there is none, so this is its end.
             self._cancel(Event.CANCEL)
-            await checkpoint()
+            await self._event_loop.checkpoint()
             raise _Over from None  # it shields itself
         if event["type"] == "lifespan.startup":
             self.protocol.receive_startup()

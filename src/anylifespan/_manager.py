@@ -216,6 +216,7 @@ class LifespanManager:
             raise
         if not elsewhere:
             interruption = await self._close(group) or interruption
+            # Either has cancelled the body, so there must be an error to say why.
             error = error or self._corruption
             if error is None and group is not None and exc is not None and is_cancellation(exc):
                 # Somebody else was told of the crash, but it has cancelled this body.

@@ -134,7 +134,7 @@ class LifespanMiddleware:
         crash = await manager.wait_crashed()
         if self._on_crash == "terminate":
             _logger.error("Stopping the server, since the application's lifespan has died.")
-            event_loop("a request").call_soon(terminate)
+            event_loop("LifespanMiddleware").call_soon(terminate)
         elif callable(self._on_crash):
             try:
                 returned = self._on_crash(crash)

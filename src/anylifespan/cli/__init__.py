@@ -117,16 +117,14 @@ def check(
     """
     if strict and repeat is None:
         raise click.UsageError("--strict is about what --repeat finds: give --repeat, too")
-    from ._check import check_all
+    from ._check import Check
 
     console = _console(options.pop("log_level"))
     if not backends:
         backends = ("asyncio", "trio") if find_spec("trio") else ("asyncio",)
     target = _target(app, backends, options)
-    status = check_all(
-        target, backends, repeat=repeat, strict=strict, as_json=as_json, messages=console
-    )
-    sys.exit(status)
+    check = Check(target, backends, repeat=repeat, strict=strict, as_json=as_json, messages=console)
+    sys.exit(check.run())
 
 
 @command.command()

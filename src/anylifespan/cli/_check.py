@@ -33,27 +33,13 @@ from ._watchdog import Watchdog
 _END = 5.0
 
 
-def check_all(
-    target: Target,
-    backends: tuple[str, ...],
-    *,
-    repeat: int | None,
-    strict: bool,
-    as_json: bool,
-    messages: Console,
-) -> int:
-    """Check the application on each backend and print how it went.
+class Check:
+    """Checks the application on each backend, and prints how it went.
 
     :param repeat: how many lifespans, to see what they leave behind; None for one, without looking
     :param strict: whether it is a failure to leave something behind
-    :return: the exit status
     """
-    return _Check(
-        target, backends, repeat=repeat, strict=strict, as_json=as_json, messages=messages
-    ).run()
 
-
-class _Check:
     def __init__(
         self,
         target: Target,
@@ -76,6 +62,10 @@ class _Check:
         self.watchdog = Watchdog(self.give_up)
 
     def run(self) -> int:
+        """Do it.
+
+        :return: the exit status
+        """
         for backend in self.backends:
             self.results.append(Result(backend))
             # Outside of the event loop, since a factory may run one of its own. With mode "on" what
