@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from anylifespan import _app
+from anylifespan._core.application import ASGI3App
 
 
 class Boom(Exception):
@@ -17,7 +17,7 @@ class Boom(Exception):
 Step = Callable[[Any, Any], Awaitable[object]]
 
 
-def app(*steps: Step) -> _app.ASGI3App:
+def app(*steps: Step) -> ASGI3App:
     """An application that takes its steps one after the other, and then returns."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:

@@ -26,12 +26,12 @@ else:
 PROJECT = Path(__file__).parent.parent
 # Those that are quick to notice come first, since the first that does ends it.
 TESTS = {
-    "_protocol.py": [
+    "_core/protocol.py": [
         ["test_protocol"],
         ["test_rows_of_the_app"],
         ["test_every_message_order"],
     ],
-    "_manager.py": [
+    "_core/manager.py": [
         ["test_rows_of_the_caller", "test_bad_input", "test_requests"],
         ["test_rows_of_the_app"],
         ["test_in_fixtures", "test_every_behaviour", "test_every_schedule"],

@@ -130,8 +130,8 @@ def test_check_an_app_that_blocks_the_event_loop(app: str) -> None:
 def impatient(tmp_path: Path) -> tuple[str, ...]:
     """``impatient:NAME`` is ``cli_apps:NAME``, without the patience that people have."""
     (tmp_path / "impatient.py").write_text(
-        "import anylifespan._lifespan, anylifespan.cli._check, anylifespan.cli._run, sys\n"
-        "anylifespan._lifespan.PATROL = 0.1\n"
+        "import anylifespan._core.lifespan, anylifespan.cli._check, anylifespan.cli._run, sys\n"
+        "anylifespan._core.lifespan.PATROL = 0.1\n"
         "anylifespan.cli._check._END = anylifespan.cli._run._END = 0.1\n"
         f"sys.path.insert(0, {str(TESTS)!r})\n"
         "from cli_apps import *\n"

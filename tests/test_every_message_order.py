@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from model import FACTS, FOREIGN, MESSAGES, NONSENSE, Model
 
 from anylifespan import LifespanProtocolError
-from anylifespan._protocol import TRANSITIONS, Event, Protocol, State
+from anylifespan._core.protocol import TRANSITIONS, Event, Protocol, State
 
 pytestmark = pytest.mark.exhaustible
 

@@ -28,7 +28,7 @@ from apps import (
 from plain_server import plain_server, request
 
 from anylifespan import LifespanCrashed, LifespanManager, LifespanMiddleware
-from anylifespan._terminate import terminate
+from anylifespan._process.terminate import terminate
 
 pytestmark = pytest.mark.anyio
 
@@ -349,7 +349,7 @@ def test_a_worker_that_handles_no_signal_has_its_supervisor_sent_it(received: li
 
 def test_who_handles_no_signal_and_has_no_supervisor_is_ended() -> None:
     script = (
-        "import signal; from anylifespan._terminate import terminate\n"
+        "import signal; from anylifespan._process.terminate import terminate\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN); terminate()"
     )
     done = subprocess.run([sys.executable, "-c", script], check=False, timeout=30)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from anylifespan import LifespanProtocolError, Phase
-from anylifespan._protocol import (
+from anylifespan._core.protocol import (
     ENDED,
     LAST_WORDS,
     MESSAGES,

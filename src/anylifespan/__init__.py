@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._manager import LifespanManager as LifespanManager
-    from ._protocol import Phase as Phase
+    from ._core.manager import LifespanManager as LifespanManager
+    from ._core.protocol import Phase as Phase
     from .compose import combine as combine
     from .compose import lifespan_of as lifespan_of
     from .compose import with_lifespan as with_lifespan
@@ -28,11 +28,11 @@ __version__ = "0.1.0"
 _MODULES = {
     "LifespanCrashed": ".errors",
     "LifespanError": ".errors",
-    "LifespanManager": "._manager",
+    "LifespanManager": "._core.manager",
     "LifespanMiddleware": ".middleware",
     "LifespanProtocolError": ".errors",
     "LifespanUnsupported": ".errors",
-    "Phase": "._protocol",
+    "Phase": "._core.protocol",
     "ShutdownFailed": ".errors",
     "ShutdownTimeout": ".errors",
     "StartupFailed": ".errors",

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import create_task_group
 
-from ._app import ASGI3App, ASGIApp, Receive, Scope, Send, as_asgi3, name_of
-from ._exceptions import in_full
-from ._manager import LifespanManager
-from ._options import check_seconds
-from ._requests import request_app, variables_set
+from ._core.application import ASGI3App, ASGIApp, Receive, Scope, Send, as_asgi3, name_of
+from ._core.exceptions import in_full
+from ._core.manager import LifespanManager
+from ._core.options import check_seconds
+from ._core.requests import request_app, variables_set
 from .errors import LifespanError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from ._app import ASGI3App, ASGIApp
-from ._manager import LifespanManager
+from ._core.application import ASGI3App, ASGIApp
+from ._core.manager import LifespanManager
 
 
 @dataclass(frozen=True)

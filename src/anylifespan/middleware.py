@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from anyio import Event, create_task_group
 
-from ._app import ASGIApp, Receive, Scope, Send
-from ._exceptions import in_full
-from ._hosting import event_loop
-from ._manager import LifespanManager
-from ._options import Mode
-from ._terminate import terminate
+from ._core.application import ASGIApp, Receive, Scope, Send
+from ._core.exceptions import in_full
+from ._core.hosting import event_loop
+from ._core.manager import LifespanManager
+from ._core.options import Mode
+from ._process.terminate import terminate
 from .errors import LifespanCrashed, LifespanError, StartupFailed
 
 OnCrash = Literal["terminate", "log"] | Callable[[LifespanCrashed], Awaitable[object] | object]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from ._app import ASGIApp
-    from ._manager import LifespanManager
+    from ._core.application import ASGIApp
+    from ._core.manager import LifespanManager
     from .errors import LifespanCrashed
     from .testing import ASGIClient
 
@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """What is wrong with the configuration is told before anything is run."""
-    from ._options import check_mode, check_seconds
+    from ._core.options import check_mode, check_seconds
 
     if _scope("", config) not in _SCOPES:
         raise pytest.UsageError(
@@ -99,8 +99,8 @@ async def asgi_lifespan(
 
     If it dies while a test runs, that test fails.
     """
-    from ._leaks import without_leaks
-    from ._manager import LifespanManager
+    from ._core.manager import LifespanManager
+    from ._diagnosis.leaks import without_leaks
     from .errors import LifespanCrashed
 
     manager = LifespanManager(

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from ._app import ASGIApp
-from ._leaks import LeakWarning as LeakWarning
-from ._leaks import without_leaks
-from ._manager import LifespanManager
-from ._options import Mode
+from ._core.application import ASGIApp
+from ._core.manager import LifespanManager
+from ._core.options import Mode
+from ._diagnosis.leaks import LeakWarning as LeakWarning
+from ._diagnosis.leaks import without_leaks
 
 if TYPE_CHECKING:
     import httpx

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from .. import LifespanCrashed, LifespanManager, LifespanUnsupported
-from .._leaks import Inventory
+from .._diagnosis.leaks import Inventory
+from .._diagnosis.watchdog import Watchdog
 from ._report import (
     Failure,
     LeftBehind,
@@ -27,7 +28,6 @@ from ._report import (
     print_table,
 )
 from ._target import Target, run_on
-from ._watchdog import Watchdog
 
 # Seconds that an event loop has to end, once nothing is left to do in it.
 _END = 5.0

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import LifespanError, ShutdownTimeout, StartupTimeout
-from .._frames import own_frames, own_traceback
-from .._leaks import Leak
+from .._diagnosis.frames import own_frames, own_traceback
+from .._diagnosis.leaks import Leak
 
 
 @dataclass

@@ -10,10 +10,10 @@ import anyio
 from rich.console import Console
 
 from .. import LifespanManager
+from .._diagnosis.watchdog import Watchdog
+from .._process.signals import Signals
 from ._report import Failure, Result, print_failure
-from ._signals import Signals
 from ._target import Target, run_on
-from ._watchdog import Watchdog
 
 _logger = logging.getLogger("anylifespan")
 # Seconds that an event loop has to end, or to notice a signal.

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from .. import _manager
-from .._app import ASGI3App, ASGIApp
+from .._core import manager as _manager
+from .._core.application import ASGI3App, ASGIApp
 from ..errors import LifespanError, LifespanUnsupported
 
 

@@ -18,9 +18,9 @@ from anyio import (
 )
 from anyio.abc import TaskStatus
 
-from .._app import ASGI3App, Receive, Scope, Send
-from .._exceptions import only_leaf
-from .._manager import LifespanManager
+from .._core.application import ASGI3App, Receive, Scope, Send
+from .._core.exceptions import only_leaf
+from .._core.manager import LifespanManager
 from ..errors import (
     LifespanCrashed,
     ShutdownFailed,

@@ -16,10 +16,10 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.asgi.lifespan import LifespanStartupFailed
 from gunicorn.workers import gasgi
 
-from .. import _manager
-from .._app import ASGIApp
-from .._exceptions import describe, in_full
-from .._options import check_seconds
+from .._core import manager as _manager
+from .._core.application import ASGIApp
+from .._core.exceptions import describe, in_full
+from .._core.options import check_seconds
 from ..errors import (
     LifespanCrashed,
     LifespanError,

@@ -11,7 +11,7 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 from hypercorn.utils import LifespanFailureError, LifespanTimeoutError, wrap_app
 
-from .._hosting import on_trio
+from .._core.hosting import on_trio
 from . import _corn
 
 

@@ -16,10 +16,10 @@ import uvicorn
 from anyio import CancelScope
 from uvicorn.server import HANDLED_SIGNALS
 
-from .._exceptions import in_full
-from .._manager import LifespanManager
-from .._options import check_seconds
-from .._terminate import terminate
+from .._core.exceptions import in_full
+from .._core.manager import LifespanManager
+from .._core.options import check_seconds
+from .._process.terminate import terminate
 from ..errors import LifespanCrashed, LifespanError
 
 TIMEOUT = 30.0

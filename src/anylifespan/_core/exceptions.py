@@ -7,7 +7,7 @@ from traceback import format_exception
 
 from anyio import get_cancelled_exc_class
 
-from .errors import LifespanCrashed, LifespanError
+from ..errors import LifespanCrashed, LifespanError
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup

@@ -15,15 +15,15 @@ from anyio import (
 from anyio.abc import TaskStatus
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from . import _hosting, _outcome
-from ._app import ASGI3App, ASGIApp, as_asgi3
-from ._exceptions import is_cancellation
-from ._hosting import EventLoop, TaskGroup
-from ._lifespan import Lifespan
-from ._options import Mode, check_mode, check_seconds, check_state
-from ._protocol import ENDED, WITHOUT_LIFESPAN, Phase, State
-from ._requests import request_app
-from .errors import LifespanCrashed
+from ..errors import LifespanCrashed
+from . import hosting, outcome
+from .application import ASGI3App, ASGIApp, as_asgi3
+from .exceptions import is_cancellation
+from .hosting import EventLoop, TaskGroup
+from .lifespan import Lifespan
+from .options import Mode, check_mode, check_seconds, check_state
+from .protocol import ENDED, WITHOUT_LIFESPAN, Phase, State
+from .requests import request_app
 
 _logger = logging.getLogger("anylifespan")
 
@@ -122,7 +122,7 @@ class LifespanManager:
 
         :raises KeyboardInterrupt, SystemExit: if that is what it raised
         """
-        return _outcome.crash(self._lifespan) if self._crashed and self._lifespan else None
+        return outcome.crash(self._lifespan) if self._crashed and self._lifespan else None
 
     @property
     def startup_seconds(self) -> float | None:
@@ -182,7 +182,7 @@ class LifespanManager:
     async def __aenter__(self) -> LifespanManager:
         # The body can only be cancelled, and only makes sense as a parent, where it is run by the
         # code that entered here.
-        grouped = _hosting.runs_the_body(inspect.currentframe())
+        grouped = hosting.runs_the_body(inspect.currentframe())
         event_loop, lifespan = self._begin(shield=grouped)
         if grouped:
             self._group = await event_loop.open_group(lifespan.run, "anylifespan")
@@ -221,8 +221,8 @@ class LifespanManager:
             if error is None and group is not None and exc is not None and is_cancellation(exc):
                 # Somebody else was told of the crash, but it has cancelled this body.
                 error = self.crash
-        elif _hosting.on_trio():
-            _outcome.report(error, self._logger, beside=None)
+        elif hosting.on_trio():
+            outcome.report(error, self._logger, beside=None)
             error = RuntimeError(
                 "async with LifespanManager was left in another task than it was entered in, which "
                 "trio's nurseries cannot do: use startup() and shutdown(), which any task may call"
@@ -236,7 +236,7 @@ class LifespanManager:
         ):
             raise error
         else:
-            _outcome.report(error, self._logger, beside=exc)  # and the body's exception goes on
+            outcome.report(error, self._logger, beside=exc)  # and the body's exception goes on
 
     async def serve(
         self, *, task_status: TaskStatus[LifespanManager] = TASK_STATUS_IGNORED
@@ -283,7 +283,7 @@ class LifespanManager:
         if self._crashed:
             self._crash_event.set()
         await self._crash_event.wait()
-        return _outcome.crash(self._running("wait_crashed()"))
+        return outcome.crash(self._running("wait_crashed()"))
 
     # What they share
 
@@ -296,7 +296,7 @@ class LifespanManager:
 
     def _begin(self, *, shield: bool) -> tuple[EventLoop, Lifespan]:
         self._check_unused()
-        self._event_loop = _hosting.event_loop("LifespanManager")
+        self._event_loop = hosting.event_loop("LifespanManager")
         scope = {
             "type": "lifespan",
             "asgi": {"version": self._asgi_version, "spec_version": "2.0"},
@@ -338,7 +338,7 @@ class LifespanManager:
                 lifespan.cancel()
             deadline = lifespan.started_at + self._startup_timeout
             interruption = await lifespan.wait_ended(deadline, give_up=give_up) or interruption
-            error = _outcome.startup_error(
+            error = outcome.startup_error(
                 lifespan, required=self._mode == "on", timeout=self._startup_timeout
             )
         if error is not None or interruption is not None:
@@ -346,7 +346,7 @@ class LifespanManager:
             self._conclude(error, interruption)
         self._variables += lifespan.variables
         if self._mode == "auto":
-            _outcome.tell_unsupported(lifespan, self._logger)
+            outcome.tell_unsupported(lifespan, self._logger)
 
     async def _stop(
         self, lifespan: Lifespan, *, give_up: bool, group: TaskGroup | None = None
@@ -366,13 +366,13 @@ class LifespanManager:
             return None, interruption
         if lifespan.state is State.STOPPED_SILENTLY:
             self._logger.debug("The application returned from its shutdown without a word.")
-        return _outcome.shutdown_error(lifespan, timeout=self._shutdown_timeout), interruption
+        return outcome.shutdown_error(lifespan, timeout=self._shutdown_timeout), interruption
 
     def _conclude(self, error: BaseException | None, interruption: BaseException | None) -> None:
         if error is not None and (interruption is None or _outranks_cancellation(error)):
             raise error
         if interruption is not None:
-            _outcome.report(error, self._logger, beside=interruption)
+            outcome.report(error, self._logger, beside=interruption)
             raise interruption
 
     def _on_crash(self) -> None:
@@ -383,8 +383,8 @@ class LifespanManager:
             self._group.cancel_body()
 
     def _on_corruption(self, complaint: Exception) -> None:
-        self._corruption = _outcome.left_open(complaint)
-        _outcome.report(self._corruption, self._logger, beside=None)
+        self._corruption = outcome.left_open(complaint)
+        outcome.report(self._corruption, self._logger, beside=None)
 
     async def _close(self, group: TaskGroup | None) -> BaseException | None:
         """Leave the task group, whose only task has ended; a cancellation that came meanwhile."""
@@ -410,7 +410,7 @@ class LifespanManager:
         loop = self._event_loop
         if loop is not None and (loop.is_running() if callback else loop.runs_this_task()):
             return
-        _hosting.event_loop(what)  # there must be one
+        hosting.event_loop(what)  # there must be one
         if loop is not None:
             raise RuntimeError(
                 f"{what} was called in another event loop than the lifespan was started in: use "

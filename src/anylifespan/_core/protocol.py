@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from .errors import LifespanProtocolError
+from ..errors import LifespanProtocolError
 
 
 class Phase(Enum):

@@ -5,11 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from ._exceptions import add_note, describe
-from ._lifespan import Lifespan
-from ._protocol import ENDED, State
-from ._where import show
-from .errors import (
+from ..errors import (
     LifespanCrashed,
     LifespanUnsupported,
     ShutdownFailed,
@@ -17,6 +13,10 @@ from .errors import (
     StartupFailed,
     StartupTimeout,
 )
+from .exceptions import add_note, describe
+from .lifespan import Lifespan
+from .protocol import ENDED, State
+from .where import show
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup

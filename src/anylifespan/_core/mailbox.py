@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from anyio import ClosedResourceError, EndOfStream, create_memory_object_stream
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from ._hosting import Checkpoint
+from .hosting import Checkpoint
 
 T = TypeVar("T")
 

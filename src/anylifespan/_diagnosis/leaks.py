@@ -23,9 +23,9 @@ from typing import Any, cast
 from anyio import TaskInfo, get_current_task, get_running_tasks
 from anyio.lowlevel import checkpoint
 
-from ._app import name_of
-from ._frames import own_frames
-from ._where import where_waiting
+from .._core.application import name_of
+from .._core.where import where_waiting
+from .frames import own_frames
 
 # Threads that wait for the next function to run, and are nobody's in particular.
 _POOLS = ("AnyIO worker thread", "asyncio_", "Trio thread")

@@ -11,7 +11,7 @@ _NOT_OWN = [
     Path(_PATHS[name]).resolve()
     for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
 ]
-_NOT_OWN.append(Path(__file__).resolve().parent)
+_NOT_OWN.append(Path(__file__).resolve().parent.parent)
 
 
 def own_frames(stack: StackSummary) -> StackSummary:

@@ -26,14 +26,14 @@ from anyio import (
 )
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from . import _app
-from ._exceptions import contains, only_leaf
-from ._hosting import Checkpoint, EventLoop
-from ._mailbox import Mailbox
-from ._protocol import ENDED, LAST_WORDS, STARTUP, Event, Protocol, State
-from ._requests import Variables, variables_set
-from ._where import show, where_waiting
-from .errors import LifespanProtocolError
+from ..errors import LifespanProtocolError
+from . import application
+from .exceptions import contains, only_leaf
+from .hosting import Checkpoint, EventLoop
+from .mailbox import Mailbox
+from .protocol import ENDED, LAST_WORDS, STARTUP, Event, Protocol, State
+from .requests import Variables, variables_set
+from .where import show, where_waiting
 
 # Seconds that an application has left to end by itself, once it has said all that it may say.
 LINGER = 5.0
@@ -45,7 +45,7 @@ STEPS = 3
 PATROL = 5.0
 
 # What goes through to the caller as it is.
-_EXITS = (KeyboardInterrupt, SystemExit, _app.NotAwaitableError)
+_EXITS = (KeyboardInterrupt, SystemExit, application.NotAwaitableError)
 
 
 class _Over(Exception):
@@ -70,7 +70,7 @@ class Lifespan:
 
     def __init__(
         self,
-        app: _app.ASGI3App,
+        app: application.ASGI3App,
         scope: dict[str, Any],
         *,
         event_loop: EventLoop,
@@ -128,7 +128,7 @@ class Lifespan:
         try:
             with self._cancel_scope:
                 returned = self._app(self._scope, self._receive, self._send)
-                await _app.awaitable(self._app, returned)
+                await application.awaitable(self._app, returned)
         except BaseException as exc:  # noqa: BLE001 - whoever waits for it gets to know
             self.raised = exc
         if self._event_loop.is_running():

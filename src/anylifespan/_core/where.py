@@ -91,6 +91,6 @@ def _coroutines_below(coroutine: object) -> list[object]:
 
 def _lifespan_waited_for(frame: FrameType) -> object:
     # Its task is not always a child of the one that waits for it.
-    if frame.f_globals.get("__name__") != "anylifespan._lifespan":
+    if frame.f_globals.get("__name__") != "anylifespan._core.lifespan":
         return None
     return getattr(frame.f_locals.get("self"), "coroutine", None)

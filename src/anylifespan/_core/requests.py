@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Sequence
 from contextvars import Context, ContextVar
 from typing import Any
 
-from ._app import ASGI3App, Receive, Scope, Send, is_async_def
+from .application import ASGI3App, Receive, Scope, Send, is_async_def
 
 Variables = Sequence[tuple[ContextVar[Any], Any]]
 _UNSET = object()
