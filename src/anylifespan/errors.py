@@ -10,20 +10,21 @@ from traceback import StackSummary
 
 
 class LifespanError(Exception):
-    """The base of every error that this library raises about an application's lifespan."""
+    """The base of every error that this library raises about an application's lifespan.
 
+    :ivar message: the reason in one line: what the application said, or what it raised
+    """
 
-class _Failed(LifespanError):
     # The keyword arguments have defaults so that the errors can be pickled, as process pools do.
-    def __init__(self, text: str, *, message: str = "") -> None:
+    def __init__(self, text: str = "", *, message: str = "") -> None:
         super().__init__(text)
-        self.message = message
+        self.message = message or text
 
 
-class _TimedOut(_Failed, TimeoutError):
+class _TimedOut(LifespanError, TimeoutError):
     def __init__(
         self,
-        text: str,
+        text: str = "",
         *,
         message: str = "",
         timeout: float = math.inf,
@@ -35,10 +36,13 @@ class _TimedOut(_Failed, TimeoutError):
 
 
 class LifespanUnsupported(LifespanError):
-    """The application has no lifespan, and the mode is ``"on"``."""
+    """The application has no lifespan, and the mode is ``"on"``.
+
+    :ivar message: why the application is taken to have none
+    """
 
 
-class StartupFailed(_Failed):
+class StartupFailed(LifespanError):
     """The application did not start.
 
     :ivar message: what the application said in ``lifespan.startup.failed``, or a description of
@@ -56,10 +60,14 @@ class StartupTimeout(StartupFailed, _TimedOut):
 
 
 class LifespanCrashed(LifespanError):
-    """The application's lifespan died while it was serving."""
+    """The application's lifespan died while it was serving.
+
+    :ivar message: what the application said in ``lifespan.shutdown.failed``, or a description of
+        what it raised
+    """
 
 
-class ShutdownFailed(_Failed):
+class ShutdownFailed(LifespanError):
     """The application did not shut down cleanly.
 
     :ivar message: what the application said in ``lifespan.shutdown.failed``, or a description of

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from .attempt import attempt
+
 # Any, not the dicts that they are: frameworks annotate their applications with TypedDicts of their
 # own, and a parameter that is narrower than dict[str, Any] would not be accepted for one.
 Scope = Any
@@ -161,5 +163,9 @@ def awaitable(app: object, returned: object) -> Awaitable[None]:
 
 def name_of(app: object) -> str:
     """What to call it in an error: the module and the name of its function or class."""
-    name = getattr(app, "__qualname__", None) or type(app).__qualname__
-    return f"{getattr(app, '__module__', None) or type(app).__module__}.{name}"
+
+    def name() -> str:
+        name = getattr(app, "__qualname__", None) or type(app).__qualname__
+        return f"{getattr(app, '__module__', None) or type(app).__module__}.{name}"
+
+    return attempt(name, object.__repr__(app))

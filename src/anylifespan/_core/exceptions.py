@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from traceback import format_exception
 
-from anyio import get_cancelled_exc_class
-
 from ..errors import LifespanCrashed, LifespanError
+from .attempt import attempt
+from .hosting import cancellations
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
+
+
+EXITS = (KeyboardInterrupt, SystemExit)
 
 
 def only_leaf(raised: BaseException | None) -> BaseException | None:
@@ -20,7 +23,16 @@ def only_leaf(raised: BaseException | None) -> BaseException | None:
     return raised
 
 
-def contains(raised: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
+def without(raised: BaseException | None, kind: type[Exception]) -> BaseException | None:
+    """What is left of it, or of a group, without exceptions of this kind."""
+    if isinstance(raised, kind):
+        return None
+    if isinstance(raised, BaseExceptionGroup) and contains(raised, (kind,)):
+        return raised.split(kind)[1]
+    return raised
+
+
+def contains(raised: BaseException | None, kinds: tuple[type[BaseException], ...] = EXITS) -> bool:
     """Whether it is one of these kinds, or a group with one of them in it."""
     if isinstance(raised, BaseExceptionGroup):
         return any(contains(one, kinds) for one in raised.exceptions)
@@ -28,10 +40,10 @@ def contains(raised: BaseException | None, kinds: tuple[type[BaseException], ...
 
 
 def is_cancellation(raised: BaseException) -> bool:
-    """Whether it is nothing but the running event loop's cancellation."""
+    """Whether it is nothing but an event loop's cancellation."""
     if isinstance(raised, BaseExceptionGroup):
         return all(map(is_cancellation, raised.exceptions))
-    return isinstance(raised, get_cancelled_exc_class())
+    return isinstance(raised, cancellations())
 
 
 def describe(raised: BaseException | None) -> str:
@@ -40,7 +52,7 @@ def describe(raised: BaseException | None) -> str:
         return "; ".join(map(describe, raised.exceptions))
     if raised is None:
         return "no reason given"
-    text = str(raised)
+    text = attempt(lambda: str(raised), "(its __str__() raises an exception)")
     return f"{type(raised).__name__}: {text}" if text else type(raised).__name__
 
 
@@ -56,7 +68,11 @@ def in_full(raised: BaseException) -> str:
     return f"{text}\n{in_full(cause)}"
 
 
-def add_note(raised: BaseException, note: str) -> None:
+def add_note(raised: BaseException | None, note: str) -> None:
     """:meth:`BaseException.add_note`, which came with Python 3.11."""
-    # exceptiongroup shows the notes of earlier Pythons in tracebacks.
-    raised.__dict__.setdefault("__notes__", []).append(note)
+
+    def add() -> None:
+        # exceptiongroup shows the notes of earlier Pythons in tracebacks.
+        raised.__dict__.setdefault("__notes__", []).append(note)
+
+    attempt(add, None)  # what is noted has been logged

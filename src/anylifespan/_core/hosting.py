@@ -1,50 +1,48 @@
-"""Who can host the lifespan's task: the caller, or the event loop itself.
+"""Who hosts the lifespan's task: the caller, or the event loop itself.
 
-The one place that tells asyncio from trio. Which it is gets asked once, since to find out takes
-longer than what is wanted of it then. And the caller hosts the lifespan in a task group that is
-made for one task which raises nothing: one of anyio's, which can do more, takes as long as all the
-rest of a lifespan together (benchmarks/RESULTS.md).
+The one place of the core where asyncio and trio differ; which it is gets asked once, since to find
+out takes longer than what is wanted of it. The caller hosts the lifespan in a task group for one
+task, which raises nothing: one of anyio's takes as long as all the rest of a lifespan.
 """
 
 from __future__ import annotations
 
-import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextvars import copy_context
-from types import FrameType, coroutine
+from contextvars import Context, copy_context
+from types import coroutine
 from typing import Any
 
 from anyio import CancelScope, get_cancelled_exc_class
-from anyio.lowlevel import cancel_shielded_checkpoint
+
+from .ctrl_c import protect, protected
 
 Run = Callable[[], Coroutine[Any, Any, None]]
 Checkpoint = Callable[[], Awaitable[None]]
-
-_ASYNCHRONOUS = (
-    inspect.CO_COROUTINE
-    | inspect.CO_ITERABLE_COROUTINE
-    | inspect.CO_ASYNC_GENERATOR
-    | inspect.CO_GENERATOR
-)
+Complain = Callable[[Exception], None]
 
 
 class EventLoop(ABC):
     """The running event loop.
 
+    :ivar is_trio: whether it is trio's
     :ivar token: what stands for it; the same object as long as it is the same event loop
     :ivar time: its clock, in seconds
+    :ivar cancelled: what it raises in a task that is cancelled
     :ivar current_task: gives its task that is running
     :ivar checkpoint: :func:`anyio.lowlevel.checkpoint`, without the coroutines around it
+    :ivar call_soon: has the event loop itself call something, from any thread and signal handler
     """
 
     token: object
     time: Callable[[], float]
+    cancelled: type[BaseException]
     current_task: Callable[[], Any]
     checkpoint: Checkpoint
+    call_soon: Callable[[Callable[[], object]], object]
+    is_trio: bool
     _current_token: Callable[[], object]
-    _is_trio: bool
 
     def is_running(self) -> bool:
         """Whether this is run by it; not so if it was closed, and a coroutine with it."""
@@ -55,65 +53,66 @@ class EventLoop(ABC):
 
     def runs_this_task(self) -> bool:
         """Whether the running task is one of its own; where trio is another's guest, both run."""
-        return self.is_running() and on_trio() is self._is_trio
+        return self.is_running() and on_trio() is self.is_trio
 
     @abstractmethod
     def current_coroutine(self) -> object:
         """What the running task runs."""
 
     @abstractmethod
-    def call_soon(self, callback: Callable[[], object]) -> None:
-        """Have the event loop itself call something: what it raises is not raised in a task."""
+    def when_done(self, task: Any, callback: Callable[[BaseException | None], None]) -> None:
+        """Have something called when a task has ended, if that can be unexpected.
+
+        :param callback: gets what the task has raised
+        """
 
     @abstractmethod
-    def start_task(
-        self, run: Run, name: str, *, on_corruption: Callable[[Exception], None]
-    ) -> object:
+    def start(self, run: Run, name: str, context: Context | None, complain: Complain) -> object:
         """Run something in a task that belongs to no other task.
 
         When the event loop closes, asyncio and trio alike cancel such a task.
 
         :param run: raises nothing
-        :param on_corruption: called if it has left a nursery open in its task, of which trio
-            complains
-        :return: the task, to be kept till it ends: asyncio does not keep it
+        :param context: where it runs, or a copy of it; None for that of the caller
+        :param complain: called if it has left a nursery open in its task, of which trio complains
+        :return: the task, if it can be watched; keep it till it ends, since asyncio does not
         """
 
     @abstractmethod
-    def when_done(self, task: Any, callback: Callable[[BaseException], None]) -> None:
-        """Have something called when a task has ended, if that can be before its first step.
-
-        :param callback: gets what would have been raised in that step
-        """
-
-    @abstractmethod
-    async def open_group(self, run: Run, name: str) -> TaskGroup:
+    async def host(self, run: Run, name: str) -> Host:
         """Run something in a task group that is opened in the calling task.
 
         :param run: raises nothing
         """
 
 
-class TaskGroup(ABC):
-    """A task group of one task."""
+class Host(ABC):
+    """A task group of one task, that is open in the task which hosts it.
 
-    task: Any
+    :ivar task: the one task, if it can be watched
+    :ivar is_closed: whether the group has been left, well or badly
+    """
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+        self.is_closed = False
 
     @abstractmethod
-    def is_mine(self) -> bool:
-        """Whether the running task has opened it, and so can close it."""
+    def is_left_elsewhere(self) -> bool:
+        """Whether the running task is another than that which has to leave it."""
 
     @abstractmethod
     def cancel_body(self) -> None:
-        """Cancel what the host does until it closes the group, if it has not ended before that."""
-
-    @abstractmethod
-    def shielded_checkpoint(self) -> Awaitable[None]:
-        """Let other tasks run; once the body is over, and not to be cancelled any longer."""
+        """Cancel what the hosting task does until it closes this."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Wait until the task has ended, and leave the group."""
+        """Wait until the task has ended, and leave the group.
+
+        To be called again if it was interrupted, as long as it is not closed.
+
+        :raises Exception: what the event loop complains of, if something was left open
+        """
 
 
 @coroutine
@@ -122,27 +121,44 @@ def _checkpoint() -> Generator[None, None, None]:
     yield
 
 
+@protected
 class _Asyncio(EventLoop):
-    _is_trio = False
+    is_trio = False
 
     def __init__(self) -> None:
         asyncio = sys.modules["asyncio"]
         self._current_token = asyncio.get_running_loop
         self.token = self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
+        self.cancelled = asyncio.CancelledError
         self.current_task = asyncio.current_task
         self.checkpoint = _checkpoint
+        self.call_soon = self._loop.call_soon_threadsafe
 
     def current_coroutine(self) -> object:
         return self.current_task().get_coro()
 
-    def call_soon(self, callback: Callable[[], object]) -> None:
-        self._loop.call_soon(callback)
+    def when_done(self, task: Any, callback: Callable[[BaseException | None], None]) -> None:
+        def done(task: Any) -> None:
+            # On asyncio a task that is cancelled before its first step never takes it; and Ctrl-C
+            # may be raised in any line, even of ours.
+            callback(self.cancelled() if task.cancelled() else task.exception())
 
-    def start_task(
-        self, run: Run, name: str, *, on_corruption: Callable[[Exception], None]
-    ) -> object:
+        task.add_done_callback(done)
+
+    def start(self, run: Run, name: str, context: Context | None, complain: Complain) -> object:
+        if context is not None:
+            return context.run(self._start_task, run, name)
         return self._start_task(run, name)
+
+    async def host(self, run: Run, name: str) -> Host:
+        scope = CancelScope()
+        scope.__enter__()
+        try:
+            return _AsyncioGroup(self, scope, self._start_task(run, name))
+        except BaseException:
+            scope.__exit__(None, None, None)
+            raise
 
     def _start_task(self, run: Run, name: str) -> object:
         running = run()
@@ -152,46 +168,26 @@ class _Asyncio(EventLoop):
             running.close()
             raise
 
-    def when_done(self, task: Any, callback: Callable[[BaseException], None]) -> None:
-        cancelled = sys.modules["asyncio"].CancelledError
-        task.add_done_callback(lambda _: callback(cancelled()))
 
-    async def open_group(self, run: Run, name: str) -> TaskGroup:
-        scope = CancelScope()
-        scope.__enter__()
-        try:
-            return _AsyncioGroup(self, scope, self._start_task(run, name))
-        except BaseException:
-            scope.__exit__(None, None, None)
-            raise
-
-
-class _AsyncioGroup(TaskGroup):
+@protected
+class _AsyncioGroup(Host):
     def __init__(self, event_loop: EventLoop, scope: CancelScope, task: Any) -> None:
+        super().__init__(task)
         self._event_loop = event_loop
         self._host = event_loop.current_task()
         self._scope = scope
-        self.task = task
 
-    def is_mine(self) -> bool:
-        return self._event_loop.current_task() is self._host
+    def is_left_elsewhere(self) -> bool:
+        return self._event_loop.current_task() is not self._host
 
     def cancel_body(self) -> None:
         # To cancel a task that is gone would never come to an end.
         if not self._host.done():
             self._scope.cancel()
 
-    def shielded_checkpoint(self) -> Awaitable[None]:
-        # Quicker than a scope more, which is what anyio's own needs.
-        if self._scope.cancel_called:
-            return cancel_shielded_checkpoint()
-        self._scope.shield = True
-        return self._event_loop.checkpoint()
-
     async def close(self) -> None:
         interruption = None if self.task.done() else await self._wait_for_task()
-        # In case that it cannot be left, since the body has left one open that it had entered.
-        self._scope.shield = False
+        self.is_closed = True
         self._scope.__exit__(None, None, None)
         if interruption is not None:
             raise interruption
@@ -203,72 +199,71 @@ class _AsyncioGroup(TaskGroup):
             with CancelScope(shield=True):
                 try:
                     await sys.modules["asyncio"].wait([self.task])
-                except get_cancelled_exc_class() as exc:  # by Task.cancel()
+                except (get_cancelled_exc_class(), KeyboardInterrupt) as exc:  # by Task.cancel()
                     interruption = exc
         return interruption
 
 
+@protected
 class _Trio(EventLoop):
-    _is_trio = True
+    is_trio = True
 
     def __init__(self) -> None:
         self._trio = trio = sys.modules["trio"]
         self._current_token = trio.lowlevel.current_trio_token
-        self.token = self._token = trio.lowlevel.current_trio_token()
+        token = trio.lowlevel.current_trio_token()
+        self.token = token
         self.time = trio.current_time
+        self.cancelled = trio.Cancelled
         self.current_task = trio.lowlevel.current_task
         self.checkpoint = trio.lowlevel.checkpoint
+        self.call_soon = token.run_sync_soon
+        protect(trio)
 
     def current_coroutine(self) -> object:
         return self.current_task().coro
 
-    def call_soon(self, callback: Callable[[], object]) -> None:
-        self._token.run_sync_soon(callback)
+    def when_done(self, task: Any, callback: Callable[[BaseException | None], None]) -> None:
+        pass  # every task takes its first step, and ours are protected
 
-    def start_task(
-        self, run: Run, name: str, *, on_corruption: Callable[[Exception], None]
-    ) -> object:
-        return self._trio.lowlevel.spawn_system_task(
-            self._contain, run, name, on_corruption, name=name, context=copy_context()
+    def start(self, run: Run, name: str, context: Context | None, complain: Complain) -> object:
+        context = copy_context() if context is None else context
+        self._trio.lowlevel.spawn_system_task(
+            self._contain, run, name, complain, name=name, context=context
         )
+        return None
 
-    async def _contain(
-        self, run: Run, name: str, on_corruption: Callable[[Exception], None]
-    ) -> None:
+    async def _contain(self, run: Run, name: str, complain: Complain) -> None:
         # An exception of a system task, trio's own complaint too, would end all of trio.run().
         try:
             async with self._trio.open_nursery() as nursery:
                 nursery.start_soon(run, name=name)
-        except Exception as exc:  # noqa: BLE001 - it is told
-            on_corruption(exc)
+        except Exception as exc:  # noqa: BLE001 - it is logged
+            complain(exc)
 
-    def when_done(self, task: Any, callback: Callable[[BaseException], None]) -> None:
-        pass  # every task takes its first step
-
-    async def open_group(self, run: Run, name: str) -> TaskGroup:
+    async def host(self, run: Run, name: str) -> Host:
         manager = self._trio.open_nursery()
         nursery = await manager.__aenter__()
         nursery.start_soon(run, name=name)
         return _TrioGroup(self, manager, nursery)
 
 
-class _TrioGroup(TaskGroup):
+@protected
+class _TrioGroup(Host):
     def __init__(self, event_loop: EventLoop, manager: Any, nursery: Any) -> None:
+        super().__init__(None)
         self._current_task = event_loop.current_task
         self._manager = manager
         self._nursery = nursery
-        self.task = None
 
-    def is_mine(self) -> bool:
-        return self._current_task() is self._nursery.parent_task
+    def is_left_elsewhere(self) -> bool:
+        return self._current_task() is not self._nursery.parent_task
 
     def cancel_body(self) -> None:
         self._nursery.cancel_scope.cancel()
 
-    def shielded_checkpoint(self) -> Awaitable[None]:
-        return cancel_shielded_checkpoint()
-
     async def close(self) -> None:
+        self.is_closed = True
         await self._manager.__aexit__(None, None, None)
 
 
@@ -287,27 +282,22 @@ def event_loop(what: str) -> EventLoop:
         ) from exc
 
 
+def current_token() -> Any:
+    """What stands for the running event loop; see :class:`EventLoop`."""
+    if on_trio():
+        return sys.modules["trio"].lowlevel.current_trio_token()
+    return sys.modules["asyncio"].get_running_loop()
+
+
+def cancellations() -> tuple[type[BaseException], ...]:
+    """What event loops raise in a task that is cancelled, whether one is running or not."""
+    kinds = (("asyncio", "CancelledError"), ("trio", "Cancelled"))
+    return tuple(getattr(sys.modules[loop], kind) for loop, kind in kinds if loop in sys.modules)
+
+
 def on_trio() -> bool:
     """Whether the running event loop is trio's.
 
     :raises RuntimeError: outside any event loop
     """
     return get_cancelled_exc_class().__module__.startswith("trio")
-
-
-def runs_the_body(frame: FrameType | None) -> bool:
-    """Whether the body of an ``async with`` is run by the code that is entering it.
-
-    It is not where a generator yields inside the ``async with``, as fixtures of pytest do: then
-    whoever drives the generator runs on, an exception there does not come by here, and so a
-    cancellation would not either (PEP 789). The exception are generators that are driven by
-    ``@asynccontextmanager``, which throws the exceptions of its own body into them.
-    """
-    while frame is not None and frame.f_code.co_flags & _ASYNCHRONOUS:
-        driver = frame.f_back
-        if frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR and (
-            driver is None or driver.f_globals.get("__name__") != "contextlib"
-        ):
-            return False
-        frame = driver
-    return True

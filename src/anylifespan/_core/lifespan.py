@@ -6,7 +6,9 @@ protocol's business, and what to tell the caller is the manager's.
 
 Time is kept by whoever waits for the lifespan: a limit is the deadline of the cancel scope around
 that wait. So the application can be looked at where it stands before it is cancelled, and one that
-does not heed its cancellation is noticed by the same means.
+ignores its cancellation is noticed by the same means.
+
+Whatever happens is acted upon first, and logged when that is done.
 """
 
 from __future__ import annotations
@@ -15,76 +17,124 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
-from logging import Logger
 from traceback import StackSummary
-from typing import Any
+from types import CoroutineType
+from typing import Any, NoReturn
 
-from anyio import (
-    CancelScope,
-    EndOfStream,
-    get_cancelled_exc_class,
-)
-from anyio.lowlevel import cancel_shielded_checkpoint
+from anyio import CancelScope, EndOfStream
 
 from ..errors import LifespanProtocolError
 from . import application
-from .exceptions import contains, only_leaf
-from .hosting import Checkpoint, EventLoop
+from .ctrl_c import protected, unprotected
+from .exceptions import EXITS, contains, only_leaf, without
+from .hosting import EventLoop, event_loop
+from .log import Log
 from .mailbox import Mailbox
 from .protocol import ENDED, LAST_WORDS, STARTUP, Event, Protocol, State
-from .requests import Variables, variables_set
+from .requests import Variables, variables_of
 from .where import show, where_waiting
 
 # Seconds that an application has left to end by itself, once it has said all that it may say.
 LINGER = 5.0
-# How often an application is let run before time is kept for it: many need no more for all of their
-# startup or shutdown, and to keep time takes longer than that. On asyncio one step is enough; on
-# trio the order of tasks is random, and a task of the lifespan's own is started by another one.
+# How often an application is let run before a scope keeps the time for it: many need no more for
+# all of their startup or shutdown, and to make a scope takes longer than that. On asyncio one step
+# is enough; on trio the order of tasks is random, and a task of the lifespan's own is started by
+# another one.
 STEPS = 3
 # Seconds between two looks at an application that has been cancelled and still runs.
 PATROL = 5.0
 
-# What goes through to the caller as it is.
-_EXITS = (KeyboardInterrupt, SystemExit, application.NotAwaitableError)
+_NOWHERE = StackSummary()
+
+# By the identity of the coroutine of its task.
+_running: dict[int, Lifespan] = {}
+
+
+def current_lifespan() -> Lifespan | None:
+    """That whose task is the running one: a lifespan that is begun here can be a part of it."""
+    return _running.get(id(event_loop("a lifespan").current_coroutine()))
 
 
 class _Over(Exception):
     """Ends an application that waits for an event after its last word, and shields itself."""
 
 
+@protected
 class Lifespan:
     """One run of an application's lifespan.
 
     :ivar protocol: where it is
+    :ivar required: whether the application must have a lifespan
     :ivar message: the text that came with the application's last word
     :ivar raised: what the application raised, other than its cancellation
+    :ivar crashed: whether it died while it was serving
+    :ivar was_waited_for: whether somebody had to wait for its end, shielded from cancellations
     :ivar where: where the application was waiting when time ran out
+    :ivar event_loop: that in which it runs
     :ivar task: its task, where there is one to be looked at
     :ivar coroutine: what its task runs; None before it does
-    :ivar variables: the context variables that it set in its startup
     :ivar started_at, decided_at, stopping_at, ended_at: when, in seconds by the event loop's clock,
         it began, its startup was decided, it was asked to shut down, and it ended
     """
 
-    where = StackSummary()
+    __slots__ = (
+        "_app",
+        "_cancel_scope",
+        "_cancelled_at",
+        "_context",
+        "_decisions",
+        "_ended_as",
+        "_events",
+        "_given_up",
+        "_has_had_its_turn",
+        "_interruptions",
+        "_last_word_at",
+        "_log",
+        "_on_crash",
+        "_parts",
+        "_scope",
+        "_time",
+        "_variables",
+        "_watched",
+        "_whole",
+        "coroutine",
+        "crashed",
+        "decided_at",
+        "ended_at",
+        "event_loop",
+        "message",
+        "protocol",
+        "raised",
+        "required",
+        "started_at",
+        "stopping_at",
+        "task",
+        "was_waited_for",
+        "where",
+    )
 
     def __init__(
         self,
         app: application.ASGI3App,
         scope: dict[str, Any],
         *,
+        required: bool,
+        whole: Lifespan | None,
         event_loop: EventLoop,
         shield: bool,
+        variables: Variables,
         on_crash: Callable[[], None],
-        logger: Logger,
+        log: Log,
     ) -> None:
         self.protocol = Protocol()
+        self.required = required
         self.message = ""
         self.raised: BaseException | None = None
+        self.crashed = False
+        self.where = _NOWHERE
         self.task: object = None
         self.coroutine: object = None
-        self.variables: Variables = ()
-        self._event_loop = event_loop
+        self.event_loop = event_loop
         self._time = event_loop.time
         self.started_at = self._time()
         self.decided_at: float | None = None
@@ -92,14 +142,23 @@ class Lifespan:
         self.ended_at: float | None = None
         self._app = app
         self._scope = scope
+        self._variables = variables  # those of its startup, for requests
         self._on_crash = on_crash
-        self._logger = logger
+        self._log = log
         self._ended_as: State | None = None
-        self._context: Context = copy_context()
+        self._context: Context | None = None  # as it was before the startup
+        self._has_had_its_turn = False
         self._cancel_scope = CancelScope(shield=shield)
         self._last_word_at = math.inf
         self._cancelled_at = math.inf
+        self._interruptions = 0
+        self._given_up = False
         self._watched = False
+        self.was_waited_for = False
+        self._whole = whole
+        self._parts: list[Lifespan] = []
+        if whole is not None:
+            whole._parts.append(self)
         self._events: Mailbox[dict[str, str]] = Mailbox(event_loop.checkpoint)
         self._events.send({"type": "lifespan.startup"})
         self._decisions: Mailbox[State] = Mailbox(event_loop.checkpoint)
@@ -120,43 +179,68 @@ class Lifespan:
 
     async def run(self) -> None:
         """The lifespan's task."""
-        if self.state in ENDED:
+        if self.protocol.state in ENDED:
             return
-        self.coroutine = self._event_loop.current_coroutine()
+        self.coroutine = self.event_loop.current_coroutine()
+        self._has_had_its_turn = True
+        self._context = copy_context()
+        _running[id(self.coroutine)] = self
         # Nothing is raised, a cancellation neither: a task group would take that for its own, and
         # whoever waits for the lifespan is told anyway.
+        raised: BaseException | None = None
         try:
             with self._cancel_scope:
-                returned = self._app(self._scope, self._receive, self._send)
-                await application.awaitable(self._app, returned)
+                try:
+                    await self._call()
+                except BaseException as exc:
+                    raised = exc
+                    raise
         except BaseException as exc:  # noqa: BLE001 - whoever waits for it gets to know
-            self.raised = exc
-        if self._event_loop.is_running():
-            self._end()
-        else:
-            # It was closed, and this coroutine with it: nobody is left who could be told.
-            self._close_mailboxes()
+            # The scope may complain instead, if one inside was left open.
+            self.raised = raised if contains(raised) else exc
+        finally:
+            if self.event_loop.is_running():
+                self._end()
+            else:
+                # It was closed, and this coroutine with it: nobody is left who could be told.
+                self._close_mailboxes()
+            self._context = None
+            _running.pop(id(self.coroutine), None)
+
+    @unprotected
+    async def _call(self) -> None:
+        returned = self._app(self._scope, self._receive, self._send)
+        if type(returned) is not CoroutineType:  # what most are is seen at once
+            returned = application.awaitable(self._app, returned)
+        await returned
 
     async def _receive(self) -> dict[str, str]:
+        state = self.protocol.state
+        if state in LAST_WORDS or (self.protocol.cancelled and state not in ENDED):
+            # It waits for another event (``while True:`` loops do): there is none, so this is its
+            # end. But whoever waited before its last word, in another task, goes on waiting.
+            self._cancel(Event.CANCEL)
+            await self._end_by_cancellation()
         try:
-            if self.state is State.CALLED:  # the first is there already
+            if state is State.CALLED:  # the first is there already
                 event = self._events.receive_nowait()
             else:
                 event = await self._events.receive()
         except EndOfStream:
-            if self.state in ENDED:
+            if self.protocol.state in ENDED:
                 raise LifespanProtocolError(
                     "receive() was called after the application had ended, by a task that it "
                     "started and left behind: end such tasks before the application returns"
                 ) from None
-            # It has said its last word and waits for another event (``while True:`` loops do):
-            # there is none, so this is its end.
-            self._cancel(Event.CANCEL)
-            await self._event_loop.checkpoint()
-            raise _Over from None  # it shields itself
+            await self._end_by_cancellation()
+        self._has_had_its_turn = True
         if event["type"] == "lifespan.startup":
             self.protocol.receive_startup()
         return event
+
+    async def _end_by_cancellation(self) -> NoReturn:
+        await self.event_loop.checkpoint()
+        raise _Over from None  # it shields itself
 
     async def _send(self, message: Any) -> None:
         # Without a checkpoint: what the application does before it next waits comes before anything
@@ -164,65 +248,96 @@ class Lifespan:
         try:
             event = self.protocol.send(message)
         except LifespanProtocolError:
-            if self.state is State.MISTAKEN:
+            if self.protocol.state is State.MISTAKEN:
                 self._take_last_word("")
             raise
         if event is Event.STARTUP_COMPLETE:
-            self.variables = variables_set(self._context, copy_context())
-            del self._context
+            before, self._context = self._context or Context(), None
+            variables_of(copy_context(), before=before, into=self._variables)
             self._decide()
         elif event is not None:
-            self._take_last_word(message.get("message", ""))
+            # Its text is the application's, so a str in name only, perhaps.
+            self._take_last_word(str.__str__(message.get("message", "")))
 
     def _take_last_word(self, message: str) -> None:
         if self._last_word_at < math.inf:  # a second message of another protocol
             return
         self._last_word_at = self._time()
         self.message = message
-        self._events.end()
         self._decide()
-        if self.state is State.BREAKING:
+        if self.protocol.state is State.BREAKING:
             # Nobody may be waiting for the end of it now, so this limit is the scope's own.
             self._cancel_scope.deadline = self._last_word_at + LINGER
-            self._on_crash()
+            self._crash()
 
     def _decide(self) -> None:
         if self.decided_at is None:
             self.decided_at = self._time()
-        self._decisions.send(self.state)
+        self._decisions.send(self.protocol.state)
+
+    def _crash(self) -> None:
+        if self.crashed:
+            return
+        self.crashed = True
+        self._on_crash()
+        if self._whole is not None:
+            self._whole._part_crashes(self)
+
+    def _part_crashes(self, part: Lifespan) -> None:
+        # Its other parts are still to be shut down, which may take a while; its callers need to
+        # know now.
+        if self.protocol.part_crashes():
+            self.message = part.message
+            self.raised = part.raised
+            self._decide()
+            self._crash()
 
     def _end(self) -> None:
-        was_serving = self.state is State.SERVING
-        raised, self.raised = self.raised, only_leaf(self.raised)
-        if isinstance(self.raised, _Over):
-            self.raised = raised = None
-        if contains(self.raised, _EXITS):
-            self.protocol.end(Event.EXIT)
+        was_serving = self.protocol.state is State.SERVING
+        if self.raised is not None:
+            self.raised = only_leaf(without(self.raised, _Over))
+        if self.raised is None:
+            self.protocol.end(Event.RETURN)
         else:
-            self.protocol.end(Event.RETURN if raised is None else Event.RAISE)
-        self._ended_as = self.state
+            exits = contains(self.raised, (*EXITS, application.NotAwaitableError))
+            self.protocol.end(Event.EXIT if exits else Event.RAISE)
+        self._ended_as = self.protocol.state
         self.ended_at = self._time()
         if self.decided_at is None:
             self.decided_at = self.ended_at
         self._close_mailboxes()
-        if self.state is State.RETURNED:
-            self._logger.info("The application's lifespan returned while serving; going on.")
-        elif was_serving:
-            self._on_crash()
-        if self.state is State.CRASHED:
-            self._logger.error(
+        if was_serving and self.protocol.state is not State.RETURNED:
+            self._crash()
+        if self._whole is not None:
+            self._whole._parts.remove(self)
+            self._whole = None
+        self._log_the_end()
+        # It leads back to the manager, which would have to wait for the collector of garbage.
+        del self._on_crash
+
+    def _log_the_end(self) -> None:
+        state = self.protocol.state
+        if self._given_up:
+            self._log.warning(
+                "The application that was left running has ended %g seconds after it was "
+                "cancelled.",
+                self._time() - self._cancelled_at,
+                exc_info=self.raised,
+            )
+        elif state is State.RETURNED:
+            self._log.info("The application's lifespan returned while serving; going on.")
+        elif state is State.CRASHED:
+            self._log.error(
                 "The application's lifespan %s while serving.",
                 "was cancelled from outside, without a shutdown,"
-                if isinstance(raised, get_cancelled_exc_class())
+                if isinstance(self.raised, self.event_loop.cancelled)
                 else "crashed",
                 exc_info=self.raised,
             )
-        elif self.state in (State.STOPPED, State.START_CANCELLED) and raised is not None:
-            self._logger.warning(
+        elif self.raised is not None and state in (State.STOPPED, State.START_CANCELLED):
+            self._log.warning(
                 "The application raised while it was being cancelled.", exc_info=self.raised
             )
-        # It leads back to the manager, which would have to wait for the collector of garbage.
-        del self._on_crash
 
     def _close_mailboxes(self) -> None:
         self._events.close()
@@ -241,17 +356,24 @@ class Lifespan:
         """
         deadline = self.started_at + timeout
         for _ in range(STEPS):
-            if self.state not in STARTUP:
-                return
-            await self._event_loop.checkpoint()
-        while self.state in STARTUP and not self.protocol.cancelled:
+            if self.protocol.state not in STARTUP or self._is_late(deadline):
+                break
+            await self.event_loop.checkpoint()
+        while self.protocol.state in STARTUP and not self.protocol.cancelled:
             with CancelScope(deadline=min(deadline, self._last_word_at + LINGER)) as limit:
                 await self._wait()
-            if limit.cancelled_caught and self.state in STARTUP:
+            if limit.cancelled_caught and self.protocol.state in STARTUP:
                 self._run_out_of_time()
+        if self.decided_at is not None and self.decided_at > deadline:
+            self._log_lateness("startup", self.decided_at - self.started_at, timeout)
 
-    def cancel(self) -> None:
-        """Cancel the application: nobody waits for it any longer."""
+    def cancel(self, reason: str = "") -> None:
+        """Cancel the application: nobody waits for it any longer.
+
+        :param reason: why its shutdown has failed then
+        """
+        if self.protocol.state is State.STOPPING and not self.protocol.cancelled:
+            self.message = reason
         self._cancel(Event.CANCEL)
 
     def shut_down(self) -> float:
@@ -261,39 +383,45 @@ class Lifespan:
         """
         if self.protocol.shutdown():
             self.stopping_at = self._time()
-            if self.state is State.STOPPING:
+            if self.protocol.state is State.STOPPING:
+                self._has_had_its_turn = False
                 self._events.send({"type": "lifespan.shutdown"})
         return self._time() if self.stopping_at is None else self.stopping_at
 
-    async def wait_ended(
-        self, deadline: float, *, give_up: bool, checkpoint: Checkpoint = cancel_shielded_checkpoint
-    ) -> BaseException | None:
+    async def wait_ended(self, deadline: float, *, give_up: bool) -> BaseException | None:
         """Wait until the application has ended, whatever happens to the caller meanwhile.
 
         :param deadline: when the application is cancelled, by the event loop's clock
-        :param give_up: leave an application to itself that does not heed its cancellation
-        :return: what reached the caller in spite of the shield, as asyncio's own ``Task.cancel()``
-            and trio's KeyboardInterrupt do; for the caller to raise in the end
+        :param give_up: leave an application that ignores its cancellation to itself
+        :return: who interrupted the caller meanwhile, for the caller to raise in the end
         """
         interruption: BaseException | None = None
+        if self._whole is not None and self._whole.protocol.cancelled:
+            deadline = self._time()  # its time was the whole's
         looks = 0
-        steps = STEPS
-        while self.state not in ENDED:
+        # Where a crash has cancelled the body, these would be cancelled with it.
+        steps = 0 if self.crashed else STEPS
+        impatient_at = 2 if self.protocol.cancelled else 3
+        while self.protocol.state not in ENDED and not self._given_up:
             cancelled = self.protocol.cancelled
             if cancelled:
                 look_at = self._cancelled_at + PATROL * (looks + 1)
             else:
                 look_at = min(deadline, self._last_word_at + LINGER)
             try:
-                if steps:
+                if steps and not self._is_late(look_at):
                     steps -= 1
-                    await checkpoint()
+                    await self.event_loop.checkpoint()
                     continue
+                self.was_waited_for = True
                 with CancelScope(deadline=look_at, shield=True) as limit:
                     await self._wait()
-            except (get_cancelled_exc_class(), KeyboardInterrupt) as exc:
-                # On trio, Ctrl-C is raised in whatever the main task is waiting in.
-                interruption = exc
+            except (self.event_loop.cancelled, KeyboardInterrupt) as exc:
+                # asyncio's own Task.cancel() and trio's Ctrl-C come through the shield.
+                if not isinstance(interruption, KeyboardInterrupt):
+                    interruption = exc
+                self.interrupt(exc)
+                self._given_up = give_up and self._interruptions >= impatient_at
                 continue
             if not limit.cancelled_caught or self.protocol.cancelled is not cancelled:
                 continue
@@ -301,31 +429,49 @@ class Lifespan:
                 self._run_out_of_time()
                 continue
             looks += 1
-            self._warn(
+            self._log.warning(
                 "The application still runs %g seconds after it was cancelled: it ignores the "
-                "cancellation, or waits for a thread that cannot be cancelled.",
+                "cancellation, or waits for a thread that cannot be cancelled. It is waiting "
+                "at:\n%s",
                 PATROL * looks,
+                show(where_waiting(self.coroutine)),
             )
-            if give_up:
-                break
+            self._given_up = give_up
+        if self.ended_at is not None and self.ended_at > deadline and self.stopping_at is not None:
+            since = self.stopping_at
+            self._log_lateness("shutdown", self.ended_at - since, deadline - since)
         return interruption
+
+    def interrupt(self, by: BaseException) -> None:
+        """Ctrl-C goes one step further each time: it is shut down, then cancelled, then left.
+
+        The first is answered by whoever waits. A cancellation is asked for once, however often.
+        """
+        if isinstance(by, KeyboardInterrupt):
+            self._interruptions += 1
+            if self._interruptions == 2:
+                self.cancel("it was cancelled by a second Ctrl-C")
 
     async def _wait(self) -> None:
         if not self._watched:
             self._watched = True
-            self._event_loop.when_done(self.task, self._on_task_done)
+            self.event_loop.when_done(self.task, self._on_task_done)
         with suppress(EndOfStream):
             await self._decisions.receive()
 
-    def _on_task_done(self, cancelled: BaseException) -> None:
-        if self.state in ENDED:
+    def _on_task_done(self, raised: BaseException | None) -> None:
+        self._close_mailboxes()
+        if self.protocol.state in ENDED:
             return
-        # On asyncio a task that is cancelled before its first step never takes it.
-        if not self.protocol.cancelled:
+        if self.coroutine is None and not self.protocol.cancelled:
             self.protocol.send({"type": Event.STARTUP_FAILED.value})
             self.message = "its task was cancelled before its first step"
-            self.raised = cancelled
+        self.raised = self.raised or raised
         self._end()
+
+    def _is_late(self, deadline: float) -> bool:
+        """Whether time is over for an application that has had its turn."""
+        return self._has_had_its_turn and self._time() >= deadline
 
     def _run_out_of_time(self) -> None:
         self._cancel(Event.TIMEOUT)
@@ -335,20 +481,35 @@ class Lifespan:
             return
         # It will not notice before it is next run, so it still stands where it stood.
         self.where = where_waiting(self.coroutine)
-        if self.state in LAST_WORDS:
-            self._warn(
-                "The application still runs %g seconds after %s; cancelling it.",
+        if self.protocol.state in LAST_WORDS:
+            self._log.warning(
+                "The application still runs %g seconds after %s; cancelling it. It is waiting "
+                "at:\n%s",
                 self._time() - self._last_word_at,
-                self.state.value,
+                self.protocol.state.value,
+                show(self.where),
             )
 
-    def _warn(self, text: str, *args: object) -> None:
-        where = show(where_waiting(self.coroutine))
-        self._logger.warning(f"{text} It is waiting at:\n%s", *args, where)
+    def _log_lateness(self, phase: str, seconds: float, limit: float) -> None:
+        """An application that blocks the event loop can be done when its time is over."""
+        if not self.protocol.cancelled:
+            self._log.warning(
+                "The application's %s took %.3g seconds, more than its limit of %g: the event loop "
+                "was blocked, so that it could not be interrupted.",
+                phase,
+                seconds,
+                limit,
+            )
 
     def _cancel(self, why: Event) -> None:
-        if self.protocol.cancelled or self.state in ENDED:
+        if self.protocol.state in ENDED:
             return
-        self.protocol.cancel(why)
-        self._cancelled_at = self._time()
-        self._cancel_scope.cancel()
+        if not self.protocol.cancelled:
+            self._cancelled_at = self._time()
+            self._cancel_scope.cancel()
+            self.protocol.cancel(why)
+        self._events.end()
+        for part in self._parts:
+            # One that still serves is shut down by the application, as it is cancelled.
+            if part.protocol.state is State.STOPPING or part.protocol.cancelled:
+                part.cancel("it was cancelled together with the application that it is a part of")

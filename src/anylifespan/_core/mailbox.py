@@ -15,7 +15,7 @@ _stream = create_memory_object_stream[Any]  # to say of what, each time, takes i
 
 
 class Mailbox(Generic[T]):
-    """A memory object stream with both its ends, for two items at most: no sender ever waits.
+    """A memory object stream with both its ends, for three items at most: no sender ever waits.
 
     It is there only from when a receiver has to wait: to make a stream takes as long as to start a
     task, and what is asked for has often been sent before.
@@ -67,7 +67,7 @@ class Mailbox(Generic[T]):
             if self._ended:
                 raise EndOfStream
         if self._receiver is None:  # another receiver may have come first
-            self._sender, self._receiver = _stream(2)
+            self._sender, self._receiver = _stream(3)
         try:
             return await self._receiver.receive()
         except ClosedResourceError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
+from contextvars import Context
 from types import TracebackType
 from typing import Any
 
@@ -13,21 +15,27 @@ from anyio import (
     get_cancelled_exc_class,
 )
 from anyio.abc import TaskStatus
-from anyio.lowlevel import cancel_shielded_checkpoint
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from ..errors import LifespanCrashed
 from . import hosting, outcome
 from .application import ASGI3App, ASGIApp, as_asgi3
-from .exceptions import is_cancellation
-from .hosting import EventLoop, TaskGroup
+from .blocks import runs_the_body
+from .ctrl_c import protected
+from .exceptions import contains, is_cancellation, only_leaf
+from .hosting import EventLoop, Host
 from .lifespan import Lifespan
-from .options import Mode, check_mode, check_seconds, check_state
+from .log import DEFAULT_LOG, Log
+from .options import DEFAULT_TIMEOUT, Mode, check_mode, check_seconds, check_state
 from .protocol import ENDED, WITHOUT_LIFESPAN, Phase, State
-from .requests import request_app
+from .ranks import settle
+from .requests import Variables, request_app
 
-_logger = logging.getLogger("anylifespan")
+# What went wrong: at most one of them is raised, as settle() decides.
+Problems = list[BaseException]
 
 
+@protected
 class LifespanManager:
     """Drives the lifespan of one ASGI application, identically on asyncio and trio.
 
@@ -49,18 +57,23 @@ class LifespanManager:
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
     :param state: the dict that the application fills, used as given and not copied ("Lifespan
         State" in the specification of ASGI); None for a new one
-    :param logger: where to tell what is not raised; by default ``logging.getLogger("anylifespan")``
+    :param logger: logger for problems that are not raised; by default
+        ``logging.getLogger("anylifespan")``. An exception of one of its filters or handlers goes to
+        standard error and changes nothing else
     :raises TypeError: if ``app`` cannot be an ASGI application, or a parameter is of a wrong type
     :raises ValueError: if the mode is unknown, or a timeout is negative or not a number
     """
+
+    _whole: Lifespan | None = None  # that of which this one is a part
+    _context: Context | None = None  # where startup() has the application run; None: as the caller
 
     def __init__(
         self,
         app: ASGIApp,
         *,
         mode: Mode = "auto",
-        startup_timeout: float | None = 30.0,
-        shutdown_timeout: float | None = 30.0,
+        startup_timeout: float | None = DEFAULT_TIMEOUT,
+        shutdown_timeout: float | None = DEFAULT_TIMEOUT,
         state: dict[str, Any] | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
@@ -69,17 +82,16 @@ class LifespanManager:
         self._startup_timeout = check_seconds("startup_timeout", startup_timeout)
         self._shutdown_timeout = check_seconds("shutdown_timeout", shutdown_timeout)
         self._state = check_state(state)
-        self._logger = _logger if logger is None else logger
+        self._log = DEFAULT_LOG if logger is None else Log(logger)
 
         self._lifespan: Lifespan | None = None
         self._event_loop: EventLoop | None = None
+        self._host: Host | None = None
+        self._has_body = False  # whether there is one to be cancelled
         self._told = False  # whether a caller has been told how it ended
-        self._group: TaskGroup | None = None
-        self._crashed = False
         self._crash_event: Event | None = None
-        self._corruption: Exception | None = None
         self._shutdown_request: Event | None = None
-        self._variables: list[Any] = []
+        self._variables = Variables()
         self._request_app: ASGI3App | None = None
 
     def __repr__(self) -> str:
@@ -120,9 +132,10 @@ class LifespanManager:
     def crash(self) -> LifespanCrashed | None:
         """How the application died while it was serving; None if it did not.
 
-        :raises KeyboardInterrupt, SystemExit: if that is what it raised
+        What it raised is the cause, KeyboardInterrupt and SystemExit too.
         """
-        return outcome.crash(self._lifespan) if self._crashed and self._lifespan else None
+        lifespan = self._lifespan
+        return outcome.crash(lifespan) if lifespan is not None and lifespan.crashed else None
 
     @property
     def startup_seconds(self) -> float | None:
@@ -146,30 +159,42 @@ class LifespanManager:
     async def startup(self) -> None:
         """Start the application, in a task of its own; then call :meth:`shutdown`, in any task.
 
-        If the caller is cancelled, the application is cancelled and waited for.
+        If the caller is cancelled, or Ctrl-C interrupts it, the application is cancelled and waited
+        for. A second Ctrl-C leaves an application that ignores that.
 
-        :raises StartupFailed: if the application says so, or raises in its startup in mode "on"
-        :raises StartupTimeout: if it does not decide in time; also if it does not heed its
-            cancellation after that, and has to be left running
+        :raises StartupFailed: if the application says so, raises in its startup in mode "on", or
+            returns something that cannot be awaited
+        :raises StartupTimeout: if it does not decide in time; also if it then ignores its
+            cancellation, and has to be left running
         :raises LifespanUnsupported: in mode "on", if it has no lifespan
         :raises LifespanCrashed: if it died right after its startup
+        :raises KeyboardInterrupt, SystemExit: if it raises that
         :raises RuntimeError: if the manager has been used, or outside any event loop
         """
         event_loop, lifespan = self._begin(shield=False)
-        self._host(event_loop, lifespan)
-        await self._start(lifespan, give_up=True)
+        self._start_task(event_loop, lifespan)
+        try:
+            problems = await self._start(lifespan, give_up=True)
+            if problems:
+                problems += await _cancellation()
+        except BaseException:  # as in __aenter__()
+            lifespan.cancel()
+            raise
+        self._conclude(problems)
 
     async def shutdown(self) -> None:
         """Shut the application down. Doing so again, or after a startup that failed, is harmless.
 
         If the caller is cancelled, the application still gets its whole shutdown timeout; then the
-        cancellation goes on.
+        cancellation goes on. A second Ctrl-C cancels the application, and a third leaves one that
+        ignores that.
 
         :raises ShutdownFailed: if the application says so, or raises in its shutdown
-        :raises ShutdownTimeout: if it does not finish in time; also if it does not heed its
-            cancellation after that, and has to be left running
+        :raises ShutdownTimeout: if it does not finish in time; also if it then ignores its
+            cancellation, and has to be left running
         :raises LifespanCrashed: if it died while serving
-        :raises RuntimeError: before the startup, or in another event loop
+        :raises KeyboardInterrupt, SystemExit: if it raised that
+        :raises RuntimeError: before the startup, while it is under way, or in another event loop
         """
         lifespan = self._running("shutdown()")
         if lifespan.protocol.phase is Phase.STARTING:
@@ -177,26 +202,36 @@ class LifespanManager:
                 "shutdown() was called while the startup was under way: cancel the task that "
                 "waits for the startup instead"
             )
-        self._conclude(*await self._stop(lifespan, give_up=True))
+        try:
+            problems = await self._stop(lifespan, give_up=True)
+            if lifespan.was_waited_for:
+                problems += await _cancellation()
+        except BaseException:  # as in __aenter__()
+            lifespan.cancel()
+            raise
+        self._conclude(problems)
 
     async def __aenter__(self) -> LifespanManager:
         # The body can only be cancelled, and only makes sense as a parent, where it is run by the
         # code that entered here.
-        grouped = hosting.runs_the_body(inspect.currentframe())
+        grouped = runs_the_body(inspect.currentframe().f_back)  # type: ignore[union-attr]
         event_loop, lifespan = self._begin(shield=grouped)
         if grouped:
-            self._group = await event_loop.open_group(lifespan.run, "anylifespan")
-            lifespan.task = self._group.task
+            self._host = await event_loop.host(lifespan.run, "anylifespan")
+            lifespan.task = self._host.task
         else:
-            self._host(event_loop, lifespan)
+            self._start_task(event_loop, lifespan)
         try:
-            await self._start(lifespan, give_up=False)
-        except BaseException as exc:
-            lifespan.cancel()  # which has ended, unless it was Python that raised
-            await self._close(self._group)
-            if self._corruption is not None and is_cancellation(exc):
-                raise self._corruption from self._corruption.__cause__
+            problems = await self._start(lifespan, give_up=False)
+            if problems:
+                await self._leave(problems)
+                problems += await _cancellation()
+        except BaseException:  # unexpected: Ctrl-C, in a line that asyncio does not protect
+            lifespan.cancel()
+            await self._leave([])
             raise
+        self._conclude(problems)
+        self._has_body = True
         return self
 
     async def __aexit__(
@@ -206,37 +241,13 @@ class LifespanManager:
         traceback: TracebackType | None,
     ) -> None:
         lifespan = self._running("__aexit__()")
-        elsewhere = self._group is not None and not self._group.is_mine()
-        group = None if elsewhere else self._group
         try:
-            error, interruption = await self._stop(lifespan, give_up=False, group=group)
-        except BaseException:
+            problems = await self._leave_the_block(lifespan, exc)
+        except BaseException:  # as in __aenter__()
             lifespan.cancel()
-            await self._close(group)
+            await self._leave([])
             raise
-        if not elsewhere:
-            interruption = await self._close(group) or interruption
-            # Either has cancelled the body, so there must be an error to say why.
-            error = error or self._corruption
-            if error is None and group is not None and exc is not None and is_cancellation(exc):
-                # Somebody else was told of the crash, but it has cancelled this body.
-                error = self.crash
-        elif hosting.on_trio():
-            outcome.report(error, self._logger, beside=None)
-            error = RuntimeError(
-                "async with LifespanManager was left in another task than it was entered in, which "
-                "trio's nurseries cannot do: use startup() and shutdown(), which any task may call"
-            )
-        if exc is None or isinstance(interruption, KeyboardInterrupt):
-            self._conclude(error, interruption)
-        elif (
-            error is not None
-            and _outranks_cancellation(error)
-            and (is_cancellation(exc) or not isinstance(error, Exception))
-        ):
-            raise error
-        else:
-            outcome.report(error, self._logger, beside=exc)  # and the body's exception goes on
+        self._conclude(problems, body=exc)
 
     async def serve(
         self, *, task_status: TaskStatus[LifespanManager] = TASK_STATUS_IGNORED
@@ -259,28 +270,42 @@ class LifespanManager:
     def request_shutdown(self) -> None:
         """Let :meth:`serve` shut down and return. Doing so again is harmless.
 
-        A callback of the event loop may call it too, as a handler of a signal is one on asyncio.
+        It may be called from anywhere: a task, a callback of the event loop, another thread, and a
+        handler of a signal.
 
-        :raises RuntimeError: if :meth:`serve` has not begun, or in another event loop
+        :raises RuntimeError: if :meth:`serve` has not begun, or the event loop is closed
         """
-        if self._shutdown_request is None:
+        if self._shutdown_request is None or self._event_loop is None:
             raise RuntimeError(
                 "request_shutdown() ends serve(), which has not begun; after startup() call "
                 "shutdown(), and leave the block of an async with"
             )
-        self._check_loop("request_shutdown()", callback=True)
-        self._shutdown_request.set()
+        self._event_loop.call_soon(self._shutdown_request.set)
+
+    def cancel(self) -> None:
+        """Cut short what remains: the application is cancelled, whatever it does.
+
+        Use it when you are asked to stop a second time. Whoever waits for the startup or the
+        shutdown goes on when the application has ended. Call it in the event loop.
+
+        :raises RuntimeError: before the startup
+        """
+        lifespan = self._running("cancel()", callback=True)
+        lifespan.shut_down()
+        lifespan.cancel("it was cancelled before it was done")
 
     async def wait_crashed(self) -> LifespanCrashed:
         """Wait until the application dies while serving; for a server's own supervision.
 
-        :return: how it died. Without a crash this never returns, after the shutdown neither.
+        :return: how it died, as :attr:`crash` has it. Without a crash this never returns, after the
+            shutdown neither.
         :raises RuntimeError: in another event loop
         """
         self._check_loop("wait_crashed()")
         if self._crash_event is None:
             self._crash_event = Event()
-        if self._crashed:
+        lifespan = self._lifespan
+        if lifespan is not None and lifespan.crashed:
             self._crash_event.set()
         await self._crash_event.wait()
         return outcome.crash(self._running("wait_crashed()"))
@@ -305,105 +330,134 @@ class LifespanManager:
         self._lifespan = Lifespan(
             self._app,
             scope,
+            required=self._mode == "on",
+            whole=self._whole,
             event_loop=self._event_loop,
             shield=shield,
+            variables=self._variables,
             on_crash=self._on_crash,
-            logger=self._logger,
+            log=self._log,
         )
         if self._mode == "off":
             self._lifespan.skip()
         return self._event_loop, self._lifespan
 
-    def _host(self, event_loop: EventLoop, lifespan: Lifespan) -> None:
+    def _start_task(self, event_loop: EventLoop, lifespan: Lifespan) -> None:
         if lifespan.state not in ENDED:
-            lifespan.task = event_loop.start_task(
-                lifespan.run, "anylifespan", on_corruption=self._on_corruption
+            lifespan.task = event_loop.start(
+                lifespan.run, "anylifespan", self._context, self._log_complaint
             )
 
-    async def _start(self, lifespan: Lifespan, *, give_up: bool) -> None:
+    async def _start(self, lifespan: Lifespan, *, give_up: bool) -> Problems:
         interruption: BaseException | None = None
         try:
             await lifespan.wait_started(self._startup_timeout)
         except (get_cancelled_exc_class(), KeyboardInterrupt) as exc:
             interruption = exc
-        error: BaseException | None = None
+        if interruption is not None:
+            lifespan.interrupt(interruption)
         serves = lifespan.protocol.phase is Phase.SERVING
         if lifespan.protocol.served and (serves or lifespan.stopping_at is not None):
             # It serves, or somebody has shut it down already. If that was decided in the moment of
             # an interruption, it is to be shut down now.
-            if interruption is not None:
-                error, _ = await self._stop(lifespan, give_up=give_up)
+            if interruption is None:
+                problems = []
+            else:
+                problems = [interruption, *await self._stop(lifespan, give_up=give_up)]
         else:
             if interruption is not None:
                 lifespan.cancel()
             deadline = lifespan.started_at + self._startup_timeout
-            interruption = await lifespan.wait_ended(deadline, give_up=give_up) or interruption
-            error = outcome.startup_error(
-                lifespan, required=self._mode == "on", timeout=self._startup_timeout
-            )
-        if error is not None or interruption is not None:
+            again = await lifespan.wait_ended(deadline, give_up=give_up)
+            error = outcome.startup_error(lifespan, timeout=self._startup_timeout)
+            problems = [one for one in (interruption, again, error) if one is not None]
+        if problems:
             self._told = True
-            self._conclude(error, interruption)
-        self._variables += lifespan.variables
         if self._mode == "auto":
-            outcome.tell_unsupported(lifespan, self._logger)
+            outcome.log_unsupported(lifespan, self._log)
+        return problems
 
-    async def _stop(
-        self, lifespan: Lifespan, *, give_up: bool, group: TaskGroup | None = None
-    ) -> tuple[BaseException | None, BaseException | None]:
-        """Shut down; what was wrong with it, if nobody was told before, and who interrupted.
+    async def _stop(self, lifespan: Lifespan, *, give_up: bool) -> Problems:
+        """Shut down.
 
-        :param group: that whose body is over, if this is its host
+        :return: what went wrong, if no other caller has got that error, and who interrupted
         """
         told, self._told = self._told, True
-        asked_at = lifespan.shut_down()
-        interruption = await lifespan.wait_ended(
-            asked_at + self._shutdown_timeout,
-            give_up=give_up,
-            checkpoint=cancel_shielded_checkpoint if group is None else group.shielded_checkpoint,
-        )
-        if told:
-            return None, interruption
-        if lifespan.state is State.STOPPED_SILENTLY:
-            self._logger.debug("The application returned from its shutdown without a word.")
-        return outcome.shutdown_error(lifespan, timeout=self._shutdown_timeout), interruption
+        handled = sys.exc_info()[1]
+        if handled is not None and contains(handled, (KeyboardInterrupt,)):
+            lifespan.interrupt(KeyboardInterrupt())  # which is why the caller shuts down
+        deadline = lifespan.shut_down() + self._shutdown_timeout
+        interruption = await lifespan.wait_ended(deadline, give_up=give_up)
+        error: BaseException | None = None
+        if not told:
+            if lifespan.state is State.STOPPED_SILENTLY:
+                self._log.debug("The application returned from its shutdown without a word.")
+            error = outcome.shutdown_error(lifespan, timeout=self._shutdown_timeout)
+        return [one for one in (interruption, error) if one is not None]
 
-    def _conclude(self, error: BaseException | None, interruption: BaseException | None) -> None:
-        if error is not None and (interruption is None or _outranks_cancellation(error)):
-            raise error
-        if interruption is not None:
-            outcome.report(error, self._logger, beside=interruption)
-            raise interruption
+    async def _leave_the_block(self, lifespan: Lifespan, body: BaseException | None) -> Problems:
+        host = self._host
+        elsewhere = host is not None and host.is_left_elsewhere()
+        if host is not None and lifespan.crashed and body is not None and is_cancellation(body):
+            # Another caller may have got the crash, but it has cancelled this body.
+            self._told = False
+        problems = await self._stop(lifespan, give_up=False)
+        if not elsewhere:
+            await self._leave(problems)
+            if lifespan.was_waited_for or lifespan.crashed or lifespan.event_loop.is_trio:
+                problems += await _cancellation()
+        elif hosting.on_trio():
+            problems.append(
+                RuntimeError(
+                    "async with LifespanManager was left in another task than it was entered in, "
+                    "which trio's nurseries cannot do: use startup() and shutdown(), which any "
+                    "task may call"
+                )
+            )
+        return problems
+
+    async def _leave(self, problems: Problems) -> None:
+        """Leave the host, whose only task has ended.
+
+        :param problems: what went wrong so far; what goes wrong now is added
+        """
+        while self._host is not None and not self._host.is_closed:
+            try:
+                await self._host.close()
+            except BaseException as exc:  # noqa: BLE001, PERF203 - it is one of the problems
+                leaf = only_leaf(exc)
+                if leaf is not None and (contains(leaf) or is_cancellation(leaf)):
+                    problems.append(leaf)
+                    continue
+                # Something was left open, for which trio cancels all that is in the host.
+                problems[:] = [one for one in problems if not is_cancellation(one)]
+                if problems:
+                    self._log_complaint(exc)
+                else:
+                    problems.append(outcome.left_open(exc))
+
+    def _conclude(self, problems: Problems, *, body: BaseException | None = None) -> None:
+        if problems:
+            problem = settle(problems, self._log, body=body)
+            if problem is not None and problem is not body:
+                raise problem
 
     def _on_crash(self) -> None:
-        self._crashed = True
         if self._crash_event is not None:
             self._crash_event.set()
-        if self._group is not None:
-            self._group.cancel_body()
+        if self._host is not None and self._has_body:
+            self._host.cancel_body()
 
-    def _on_corruption(self, complaint: Exception) -> None:
-        self._corruption = outcome.left_open(complaint)
-        outcome.report(self._corruption, self._logger, beside=None)
+    def _log_complaint(self, complaint: BaseException) -> None:
+        error = outcome.left_open(complaint)
+        self._log.error("%s", error, exc_info=error)
 
-    async def _close(self, group: TaskGroup | None) -> BaseException | None:
-        """Leave the task group, whose only task has ended; a cancellation that came meanwhile."""
-        if group is not None:
-            self._group = None
-            try:
-                await group.close()
-            except (get_cancelled_exc_class(), KeyboardInterrupt) as exc:
-                return exc
-            except Exception as exc:  # noqa: BLE001 - it is told
-                self._on_corruption(exc)
-        return None
-
-    def _running(self, what: str) -> Lifespan:
+    def _running(self, what: str, *, callback: bool = False) -> Lifespan:
         if self._lifespan is None:
             raise RuntimeError(
                 f"{what} was called before the startup: await startup() first, or use async with"
             )
-        self._check_loop(what)
+        self._check_loop(what, callback=callback)
         return self._lifespan
 
     def _check_loop(self, what: str, *, callback: bool = False) -> None:
@@ -418,6 +472,10 @@ class LifespanManager:
             )
 
 
-def _outranks_cancellation(error: BaseException) -> bool:
-    # A crash cancels the body, so it is why there is a cancellation; an exit is not to be stopped.
-    return isinstance(error, LifespanCrashed) or not isinstance(error, Exception)
+async def _cancellation() -> Problems:
+    """One that has come while the application was being waited for, whatever came."""
+    try:
+        await checkpoint_if_cancelled()
+    except (get_cancelled_exc_class(), KeyboardInterrupt) as exc:
+        return [exc]
+    return []

@@ -7,6 +7,8 @@ from typing import Any, Literal, get_args
 
 Mode = Literal["auto", "on", "off"]
 _MODES = get_args(Mode)
+# Seconds: what a server may reasonably be kept waiting for, and what Gunicorn chose.
+DEFAULT_TIMEOUT = 30.0
 
 
 def check_mode(mode: Any) -> Mode:
@@ -47,4 +49,7 @@ def check_seconds(name: str, value: Any) -> float:
         )
     if not value >= 0:
         raise ValueError(f"{name} must be zero or more seconds, or None for no limit, got {value}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # an int beyond all floats
+        return math.inf

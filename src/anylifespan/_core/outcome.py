@@ -2,56 +2,55 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 from ..errors import (
     LifespanCrashed,
+    LifespanError,
     LifespanUnsupported,
     ShutdownFailed,
     ShutdownTimeout,
     StartupFailed,
     StartupTimeout,
 )
-from .exceptions import add_note, describe
+from .application import NotAwaitableError
+from .exceptions import describe
 from .lifespan import Lifespan
-from .protocol import ENDED, State
+from .log import Log
+from .protocol import BROKEN, ENDED, State
 from .where import show
 
 if sys.version_info < (3, 11):
-    from exceptiongroup import ExceptionGroup
+    from exceptiongroup import BaseExceptionGroup
 
 _STILL_RUNS = "; it was cancelled, and still runs"
 
 
-def startup_error(lifespan: Lifespan, *, required: bool, timeout: float) -> BaseException | None:
+def startup_error(lifespan: Lifespan, *, timeout: float) -> BaseException | None:
     """What kept the application from serving, if anything did.
 
-    :param required: whether the application must have a lifespan
     :param timeout: the limit of the startup, in seconds
     """
     state = lifespan.outcome
-    error: BaseException | None = None
-    if state is State.UNSUPPORTED and required:
+    error: LifespanError | None = None
+    if state is State.UNSUPPORTED and lifespan.required:
+        reason = _why_unsupported(lifespan)
         error = LifespanUnsupported(
-            f"the application has no lifespan: {_why_unsupported(lifespan)}; "
-            'use mode "auto" to go on without one'
+            f'the application has no lifespan: {reason}; use mode "auto" to go on without one',
+            message=reason,
         )
-    elif state is State.START_RAISED and required:
+    elif state is State.START_RAISED and lifespan.required:
         reason = describe(lifespan.raised)
         error = StartupFailed(f"the application raised in its startup: {reason}", message=reason)
     elif state is State.START_FAILED:
-        reason = lifespan.message or describe(lifespan.raised)
-        error = StartupFailed(
-            f"the application failed to start: {reason}", message=lifespan.message
-        )
+        reason = _reason(lifespan)
+        error = StartupFailed(f"the application failed to start: {reason}", message=reason)
     elif state in (State.MISTAKEN, State.DECLINED, State.START_LATE, State.START_TIMED_OUT):
         error = _timed_out(StartupTimeout, lifespan, "startup", timeout)
-    elif state in (State.BREAKING, State.CRASHED):
-        error = crash(lifespan)
-    elif state is State.EXITED:
-        return lifespan.raised
-    return _caused(error, lifespan)
+    elif isinstance(lifespan.raised, NotAwaitableError):
+        reason = str(lifespan.raised)
+        error = StartupFailed(f"this is no ASGI application: {reason}", message=reason)
+    return _caused(error, lifespan) or _crash_or_exit(lifespan)
 
 
 def shutdown_error(lifespan: Lifespan, *, timeout: float) -> BaseException | None:
@@ -60,10 +59,13 @@ def shutdown_error(lifespan: Lifespan, *, timeout: float) -> BaseException | Non
     :param timeout: the limit of the shutdown, in seconds
     """
     state = lifespan.outcome
-    error: BaseException | None = None
-    if state is State.STOP_FAILED:
-        reason = lifespan.message or describe(lifespan.raised)
-        error = ShutdownFailed(f"the application failed to shut down: {reason}", message=reason)
+    error: LifespanError | None = None
+    if state in (State.STOP_FAILED, State.STOP_CANCELLING):
+        reason = _reason(lifespan)
+        deaf = _STILL_RUNS if state is State.STOP_CANCELLING else ""
+        error = ShutdownFailed(
+            f"the application failed to shut down: {reason}{deaf}", message=reason
+        )
     elif state in (
         State.SAID_STOPPED,
         State.SAID_NOT_STOPPED,
@@ -71,60 +73,43 @@ def shutdown_error(lifespan: Lifespan, *, timeout: float) -> BaseException | Non
         State.STOP_TIMED_OUT,
     ):
         error = _timed_out(ShutdownTimeout, lifespan, "shutdown", timeout)
-    elif state in (State.BREAKING, State.CRASHED):
-        error = crash(lifespan)
-    elif state is State.EXITED:
-        return lifespan.raised
-    return _caused(error, lifespan)
+    return _caused(error, lifespan) or _crash_or_exit(lifespan)
 
 
 def crash(lifespan: Lifespan) -> LifespanCrashed:
     """How the application died while it was serving."""
-    if lifespan.outcome is State.EXITED and lifespan.raised is not None:
-        raise lifespan.raised
-    reason = lifespan.message if lifespan.raised is None else describe(lifespan.raised)
-    deaf = _STILL_RUNS if lifespan.outcome is State.BREAKING and lifespan.protocol.cancelled else ""
-    error = LifespanCrashed(f"the application's lifespan crashed while serving: {reason}{deaf}")
+    reason = describe(lifespan.raised) if lifespan.raised is not None else lifespan.message
+    runs_on = lifespan.outcome not in ENDED and lifespan.protocol.cancelled
+    error = LifespanCrashed(
+        f"the application's lifespan crashed while serving: {reason}{_STILL_RUNS * runs_on}",
+        message=lifespan.message or reason,
+    )
     error.__cause__ = lifespan.raised
     return error
 
 
-def report(
-    error: BaseException | None, logger: logging.Logger, *, beside: BaseException | None
-) -> None:
-    """Tell of an error that cannot be raised, since another is.
-
-    :param beside: the other, which gets a note
-    """
-    if error is None:
-        return
-    logger.error("%s", error, exc_info=error)
-    if beside is not None:
-        add_note(beside, f"Besides, {describe(error)}")
-
-
-def tell_unsupported(lifespan: Lifespan, logger: logging.Logger) -> None:
-    """Tell that the application serves without a lifespan, if it does."""
+def log_unsupported(lifespan: Lifespan, log: Log) -> None:
+    """Log that the application serves without a lifespan, if it does."""
     if lifespan.outcome is State.START_RAISED:
-        logger.warning(
+        log.warning(
             "The application raised in its startup, which the ASGI specification takes for an "
             'application without a lifespan; going on without it. Mode "on" makes it an error.',
             exc_info=lifespan.raised,
         )
     elif lifespan.outcome is State.UNSUPPORTED:
-        logger.info(
+        log.info(
             "The application has no lifespan (%s); going on without it.",
             _why_unsupported(lifespan),
         )
 
 
-def left_open(complaint: Exception) -> Exception:
-    """What the event loop complained of when the application's task had ended.
+def left_open(complaint: BaseException) -> Exception:
+    """What the event loop complained of when the task of an application had ended.
 
     :param complaint: what it raised; a group, if it is of that task
     """
     error: Exception
-    if isinstance(complaint, ExceptionGroup):
+    if isinstance(complaint, BaseExceptionGroup):
         error = LifespanCrashed(
             "the application has ended with a cancel scope or a task group still open in its task, "
             "as an async generator leaves it that yields inside of one and is not closed (PEP 789)"
@@ -136,6 +121,22 @@ def left_open(complaint: Exception) -> Exception:
         )
     error.__cause__ = complaint
     return error
+
+
+def _caused(error: LifespanError | None, lifespan: Lifespan) -> LifespanError | None:
+    if error is not None:
+        error.__cause__ = lifespan.raised
+    return error
+
+
+def _crash_or_exit(lifespan: Lifespan) -> BaseException | None:
+    if lifespan.outcome in BROKEN:
+        return crash(lifespan)
+    return lifespan.raised if lifespan.outcome is State.EXITED else None
+
+
+def _reason(lifespan: Lifespan) -> str:
+    return lifespan.message or describe(lifespan.raised)
 
 
 def _why_unsupported(lifespan: Lifespan) -> str:
@@ -150,7 +151,7 @@ def _timed_out(
     lifespan: Lifespan,
     phase: str,
     timeout: float,
-) -> BaseException:
+) -> LifespanError:
     text = f"the application did not finish its {phase} within {timeout:g} seconds"
     if lifespan.outcome not in ENDED:
         text += _STILL_RUNS
@@ -162,9 +163,3 @@ def _timed_out(
         timeout=timeout,
         where=lifespan.where,
     )
-
-
-def _caused(error: BaseException | None, lifespan: Lifespan) -> BaseException | None:
-    if error is not None:
-        error.__cause__ = lifespan.raised
-    return error

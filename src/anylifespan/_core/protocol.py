@@ -11,6 +11,8 @@ Everything that decides what a message *means* is in this file. Theory of operat
   ignored (frameworks report their own cancellation as a failure on their way out), and raising
   means the same as returning.
 - KeyboardInterrupt and SystemExit (:attr:`Event.EXIT`) end it from any state.
+- An application may be made of parts, with lifespans of their own. One that crashes is the whole's
+  crash (:attr:`Event.PART_CRASH`), which then still has its other parts to shut down.
 
 The specification is https://asgi.readthedocs.io/en/latest/specs/lifespan.html, version 2.0.
 """
@@ -22,6 +24,7 @@ from enum import Enum
 from typing import Any
 
 from ..errors import LifespanProtocolError
+from .attempt import attempt
 
 
 class Phase(Enum):
@@ -53,6 +56,8 @@ class Event(Enum):
     SHUTDOWN = "lifespan.shutdown"
     TIMEOUT = "time ran out"
     CANCEL = "nobody waits for it any longer"
+    # A lifespan that the application drives does.
+    PART_CRASH = "a part of it has crashed"
 
     # Members are the same only if they are identical; by its name, Enum's own, takes longer.
     __hash__ = object.__hash__
@@ -68,6 +73,7 @@ class State(Enum):
     DECLINED = "it had sent lifespan.startup.failed"
     SERVING = "it had sent lifespan.startup.complete"
     BREAKING = "it had sent lifespan.shutdown.failed unasked"
+    PART_CRASHED = "a part of it had crashed"
     STOPPING = "it had been sent lifespan.shutdown"
     SAID_STOPPED = "it had sent lifespan.shutdown.complete"
     SAID_NOT_STOPPED = "it had sent lifespan.shutdown.failed"
@@ -75,6 +81,7 @@ class State(Enum):
     START_LATE = "its startup had timed out"
     START_CANCELLING = "its startup had been cancelled"
     STOP_LATE = "its shutdown had timed out"
+    STOP_CANCELLING = "its shutdown had been cancelled"
     # It has ended.
     UNSUPPORTED = "it had ended without taking part in the lifespan"
     START_RAISED = "it had raised in startup"
@@ -124,14 +131,20 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.SHUTDOWN: State.STOPPING,
         # Starlette sends it when a task group in the application's lifespan dies.
         Event.SHUTDOWN_FAILED: State.BREAKING,
+        Event.PART_CRASH: State.PART_CRASHED,
         Event.RETURN: State.RETURNED,
         Event.RAISE: State.CRASHED,
     },
     State.BREAKING: _ends_as(State.CRASHED),
+    State.PART_CRASHED: {
+        Event.SHUTDOWN_FAILED: State.BREAKING,
+        **_ends_as(State.CRASHED),
+    },
     State.STOPPING: {
         Event.SHUTDOWN_COMPLETE: State.SAID_STOPPED,
         Event.SHUTDOWN_FAILED: State.SAID_NOT_STOPPED,
         Event.TIMEOUT: State.STOP_LATE,
+        Event.CANCEL: State.STOP_CANCELLING,
         Event.RETURN: State.STOPPED_SILENTLY,
         Event.RAISE: State.STOP_FAILED,
     },
@@ -144,6 +157,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.START_LATE: {Event.RETURN: State.START_TIMED_OUT},
     State.START_CANCELLING: {Event.RETURN: State.START_CANCELLED},
     State.STOP_LATE: {Event.RETURN: State.STOP_TIMED_OUT},
+    State.STOP_CANCELLING: {Event.RETURN: State.STOP_FAILED},
     # A server goes on without the lifespan, and in the end asks it to shut down all the same.
     State.UNSUPPORTED: {Event.SHUTDOWN: State.STOPPED},
     State.START_RAISED: {Event.SHUTDOWN: State.STOPPED},
@@ -171,6 +185,7 @@ LAST_WORDS = {
     State.SAID_STOPPED,
     State.SAID_NOT_STOPPED,
 }
+BROKEN = {State.BREAKING, State.PART_CRASHED, State.CRASHED}
 WITHOUT_LIFESPAN = {State.UNSUPPORTED, State.START_RAISED}
 ENDED = {
     State.UNSUPPORTED,
@@ -252,6 +267,13 @@ class Protocol:
         """
         return self._move(Event.SHUTDOWN)
 
+    def part_crashes(self) -> bool:
+        """A lifespan that is a part of this one has crashed.
+
+        :return: whether that changes anything
+        """
+        return self._move(Event.PART_CRASH)
+
     def cancel(self, why: Event) -> None:
         """The application is being cancelled: nothing that it says counts from here on."""
         self._move(why)
@@ -319,5 +341,5 @@ def parse(message: object) -> Event:
 
 
 def _show(value: object) -> str:
-    shown = repr(value)
+    shown = attempt(lambda: repr(value), "its repr() raises an exception")
     return f"{type(value).__name__}: {shown if len(shown) <= 100 else shown[:97] + '...'}"

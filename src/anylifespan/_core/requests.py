@@ -10,23 +10,41 @@ from typing import Any
 
 from .application import ASGI3App, Receive, Scope, Send, is_async_def
 
-Variables = Sequence[tuple[ContextVar[Any], Any]]
 _UNSET = object()
+_NOT_FOR_REQUESTS = ("current_async_library_cvar", "decimal_context")
 
 
-def variables_set(before: Context, after: Context) -> Variables:
-    """The context variables that were set between two moments, with their values.
+class Variables:
+    """The context variables that requests get from the startup, each with its value.
 
-    Not that in which ``decimal`` keeps its context: any arithmetic sets it, and one precision is
-    not meant for all requests.
+    :ivar given: those that the application set: every request gets them
+    :ivar lent: those that it found set: a request gets them that has none. It may have set them, to
+        the very object that they had before, which nothing shows.
     """
-    return tuple(
-        [
-            (variable, value)
-            for variable, value in after.items()
-            if before.get(variable, _UNSET) is not value and variable.name != "decimal_context"
-        ]
-    )
+
+    __slots__ = ("given", "lent")
+
+    def __init__(self) -> None:
+        self.given: list[tuple[ContextVar[Any], Any]] = []
+        self.lent: list[tuple[ContextVar[Any], Any]] = []
+
+    def missing(self) -> list[tuple[ContextVar[Any], Any]]:
+        """Those to be set now, for a request."""
+        return self.given + [one for one in self.lent if one[0].get(_UNSET) is _UNSET]
+
+
+def variables_of(startup: Context, *, before: Context, into: Variables) -> None:
+    """Find out what requests get from a startup.
+
+    Not the variable in which ``decimal`` keeps its context: any arithmetic sets it, and one
+    precision is not meant for all requests. And not what belongs to the event loop.
+
+    :param before: the context as the startup found it
+    """
+    for variable, value in startup.items():
+        if variable.name not in _NOT_FOR_REQUESTS:
+            found = before.get(variable, _UNSET) is value
+            (into.lent if found else into.given).append((variable, value))
 
 
 def request_app(app: ASGI3App, state: dict[str, Any], variables: Variables) -> ASGI3App:
@@ -40,14 +58,16 @@ def request_app(app: ASGI3App, state: dict[str, Any], variables: Variables) -> A
     the application.
     """
 
+    given, lent = variables.given, variables.lent
+
     def app_with_lifespan(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] in ("http", "websocket"):
             if scope.get("state"):
                 scope["state"] = {**state, **scope["state"]}
             else:
                 scope["state"] = state.copy()
-            if variables:
-                return _run_with(variables, app, scope, receive, send)
+            if given or lent:
+                return _run_with(variables.missing(), app, scope, receive, send)
         return app(scope, receive, send)
 
     if sys.version_info >= (3, 12) and is_async_def(app):
@@ -62,7 +82,11 @@ def request_app(app: ASGI3App, state: dict[str, Any], variables: Variables) -> A
 
 
 async def _run_with(
-    variables: Variables, app: ASGI3App, scope: Scope, receive: Receive, send: Send
+    variables: Sequence[tuple[ContextVar[Any], Any]],
+    app: ASGI3App,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> None:
     tokens = [variable.set(value) for variable, value in variables]
     try:

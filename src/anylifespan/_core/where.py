@@ -3,12 +3,16 @@
 A traceback tells this once an exception has left the application; an application that does not let
 go has to be looked at from outside. So it is always looked at from outside: the chain of what
 awaits what, from the task down.
+
+All of it belongs to the application, modules and names too, which can be of any kind. So whatever
+is odd about a frame, there is a stack in the end, if a shorter one.
 """
 
 from __future__ import annotations
 
 import gc
 import inspect
+from collections import defaultdict
 from collections.abc import Iterator
 from traceback import FrameSummary, StackSummary
 from types import FrameType
@@ -16,47 +20,59 @@ from typing import Any
 
 from anyio import get_running_tasks
 
+from .attempt import attempt
+
 # The machinery between an application's frames and under its last one.
 _NOT_THE_APP = {"anylifespan", "anyio", "asyncio", "contextlib", "trio", "uvloop"}
+
+_Place = tuple[str, int, str]
 
 
 def where_waiting(coroutine: object) -> StackSummary:
     """The application's frames in the coroutine of a suspended task, outermost first.
 
     Behind them come those of the tasks that it started in task groups, and those of other
-    applications whose lifespans it drives: one that waits for such is stuck where they are.
+    applications whose lifespans it drives: one that waits for such is stuck where they are. Tasks
+    that wait at the same place are shown once.
     """
-    stack = StackSummary()
-    stack.extend(_summaries(coroutine))
-    # By their text: many a task may wait at one place, and the order of tasks says nothing.
-    children = {repr(frames): frames for frames in map(_summaries, _coroutines_below(coroutine))}
-    for _, frames in sorted(children.items()):
-        stack.extend(frames)
-    return stack
+    stacks: list[list[_Place]] = attempt(lambda: _stacks(coroutine), [])
+    return StackSummary.from_list([FrameSummary(*place) for stack in stacks for place in stack])
 
 
 def show(where: StackSummary) -> str:
     """The stack as an indented text, as Python prints one."""
-    return "".join(where.format()).rstrip() if where else "  (no frame of its own to be seen)"
+    nothing = "  (no frame of its own to be seen)"
+    return attempt(lambda: "".join(where.format()).rstrip(), "") or nothing
 
 
 def is_apps_own(frame: FrameType) -> bool:
     """Whether a frame is the application's, and not of the machinery that runs it."""
-    return frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_THE_APP
+    return _module_of(frame).partition(".")[0] not in _NOT_THE_APP
 
 
-def _summaries(awaitable: object) -> list[FrameSummary]:
+def _module_of(frame: FrameType) -> str:
+    name = frame.f_globals.get("__name__")
+    return name if type(name) is str else ""  # code that was put together by hand may have none
+
+
+def _stacks(coroutine: object) -> list[list[_Place]]:
+    first, *below = map(_places, _family(coroutine))
+    # The order of tasks says nothing.
+    return [first, *map(list, sorted(set(map(tuple, below))))]
+
+
+def _places(awaitable: object) -> list[_Place]:
     return [
-        FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        (frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name)
         for frame in _frames(awaitable)
         if is_apps_own(frame)
     ]
 
 
 def _frames(awaitable: Any) -> Iterator[FrameType]:
-    seen: list[object] = []  # whose frames refer to each other may do so in a circle
-    while awaitable is not None and not any(awaitable is one for one in seen):
-        seen.append(awaitable)
+    seen: set[int] = set()  # whose frames refer to each other may do so in a circle
+    while awaitable is not None and id(awaitable) not in seen:
+        seen.add(id(awaitable))
         if inspect.iscoroutine(awaitable):
             frame, awaitable = awaitable.cr_frame, awaitable.cr_await
         elif inspect.isasyncgen(awaitable):
@@ -78,19 +94,27 @@ def _behind(awaitable: object) -> object:
     return None
 
 
-def _coroutines_below(coroutine: object) -> list[object]:
-    running = get_running_tasks()
+def _family(coroutine: object) -> list[object]:
+    """A task's coroutine, and those of all the tasks that it waits for in some way."""
+    task_of: dict[int, int] = {}
+    children: defaultdict[int | None, list[object]] = defaultdict(list)
+    for task in get_running_tasks():
+        task_of[id(task.coro)] = task.id
+        children[task.parent_id].append(task.coro)
     family = [coroutine]
+    known = {id(coroutine)}
     for member in family:
-        identifiers = {task.id for task in running if task.coro is member}
-        kin: list[object] = [task.coro for task in running if task.parent_id in identifiers]
-        kin += map(_lifespan_waited_for, _frames(member))
-        family += [one for one in kin if one is not None and all(one is not old for old in family)]
-    return family[1:]
+        kin = [*children[task_of[id(member)]]] if id(member) in task_of else []
+        kin += filter(None, map(_lifespan_waited_for, _frames(member)))
+        for one in kin:
+            if id(one) not in known:
+                known.add(id(one))
+                family.append(one)
+    return family
 
 
 def _lifespan_waited_for(frame: FrameType) -> object:
     # Its task is not always a child of the one that waits for it.
-    if frame.f_globals.get("__name__") != "anylifespan._core.lifespan":
+    if _module_of(frame) != "anylifespan._core.lifespan":
         return None
     return getattr(frame.f_locals.get("self"), "coroutine", None)
