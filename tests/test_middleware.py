@@ -223,7 +223,7 @@ async def test_a_server_that_breaks_off_and_a_shutdown_that_fails(
     async with plain_server(LifespanMiddleware(failing)) as server:
         await server.ask("startup")
         server.break_off()
-    assert log.messages == ["The server has broken off the lifespan; its shutdown failed."]
+    assert log.messages == ["ShutdownFailed: the application failed to shut down: Boom: no goodbye"]
     assert "Boom: no goodbye" in log.text
 
 

@@ -22,14 +22,19 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from anyio import create_task_group
+from anyio import Event, create_task_group
 
 from ._core.application import ASGI3App, ASGIApp, Receive, Scope, Send, as_asgi3, name_of
-from ._core.exceptions import in_full
+from ._core.ctrl_c import protected, unprotected
+from ._core.exceptions import contains, in_full
+from ._core.lifespan import Lifespan as _Whole
+from ._core.lifespan import current_lifespan
+from ._core.log import DEFAULT
 from ._core.manager import LifespanManager
-from ._core.options import check_seconds
-from ._core.requests import request_app, variables_set
-from .errors import LifespanError
+from ._core.options import DEFAULT_TIMEOUT, check_seconds
+from ._core.requests import Variables, request_app, variables_of
+from ._core.runs import Runs
+from .errors import LifespanError, LifespanUnsupported
 
 if TYPE_CHECKING:
     _LoggerAdapter = logging.LoggerAdapter[logging.Logger]
@@ -40,22 +45,23 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]
 
 
 def with_lifespan(
-    app: ASGIApp, *lifespans: Lifespan, shutdown_timeout: float | None = 30.0
+    app: ASGIApp, *lifespans: Lifespan, shutdown_timeout: float | None = DEFAULT_TIMEOUT
 ) -> ASGI3App:
     """An application with these lifespans, beside its own if it has one::
 
         app = with_lifespan(get_asgi_application(), lifespan)
 
-    They are entered one after the other, then the application's own is started; in the end they are
-    left the other way round. What they yield is in the state from then on, and the context
-    variables that they set are seen by requests. The limit of the startup is kept by whoever drives
-    it all.
+    They start in this order, then the application's own does; they stop in reverse. What they yield
+    is in the state from then on, and requests see the context variables that they set.
+
+    The outer manager enforces the startup timeout, and cancels the application's own shutdown when
+    its time is over. A crash of the application is one of the whole at once.
 
     :param app: an ASGI application; one that refuses the lifespan protocol (Django) will do, as
         will one of WSGI that was wrapped
     :param lifespans: functions as ``Starlette(lifespan=...)`` takes them; called with ``app``
-    :param shutdown_timeout: seconds the application's own shutdown may take, which nobody further
-        out can cut short; None for no limit
+    :param shutdown_timeout: seconds the application's own shutdown may take at most; None for no
+        limit but that of the outer manager
     :raises TypeError: if one of them is none
     :raises RuntimeError: in the startup, if two of them set the same key of the state
     """
@@ -66,22 +72,24 @@ def with_lifespan(
 
 
 def lifespan_of(
-    *apps: ASGIApp, concurrent: bool = False, shutdown_timeout: float | None = 30.0
+    *apps: ASGIApp, concurrent: bool = False, shutdown_timeout: float | None = DEFAULT_TIMEOUT
 ) -> Callable[[Any], AbstractAsyncContextManager[Any]]:
     """The lifespans of these applications, as one to be given to another::
 
         app = FastAPI(lifespan=lifespan_of(reports))
         app.mount("/reports", reports)
 
-    They start one after the other and stop the other way round. If one does not start, those that
-    have been started are shut down; if one crashes, so does the whole. The errors name the
-    application. What they put into their states is yielded. The limit of the startup is kept by
-    whoever drives it all.
+    They start in this order and stop in reverse. If one does not start, those that have been
+    started are shut down; if one crashes, so does the whole. The errors name the application. What
+    they put into their states is yielded.
+
+    The outer manager enforces the startup timeout, and cancels the shutdown of parts when its time
+    is over. If it has mode ``"on"``, an application that raises in its startup is an error.
 
     :param apps: ASGI applications; those that have no lifespan are passed over
     :param concurrent: start all at once, and stop all at once
-    :param shutdown_timeout: seconds the shutdown of each may take, which nobody further out can cut
-        short; None for no limit
+    :param shutdown_timeout: seconds the shutdown of each may take at most; None for no limit but
+        that of the outer manager
     :raises TypeError: if one of them cannot be an ASGI application
     :raises RuntimeError: when entered, if two of them set the same key of their states
     """
@@ -89,40 +97,42 @@ def lifespan_of(
         as_asgi3(app)
     seconds = check_seconds("shutdown_timeout", shutdown_timeout)
 
-    @asynccontextmanager
-    async def lifespan(_: object) -> AsyncIterator[Any]:
-        count = len(apps)
-        managers = [
-            _SubManager(app, {}, seconds, f" (application {number} of {count})" * (count > 1))
-            for number, app in enumerate(apps, 1)
-        ]
-        async with AsyncExitStack() as stack:
-            if concurrent:
-                at_once = LifespanManager(
-                    _AtOnce(managers), mode="on", startup_timeout=None, shutdown_timeout=None
-                )
-                await stack.enter_async_context(at_once)
-            else:
-                for manager in managers:
-                    await stack.enter_async_context(manager)
-            state = _State({})
-            for manager in managers:
-                state.add(manager.state, manager.name)
-            # Starlette complains of any mapping where the server knows no state.
-            yield state.whole or None
+    return lambda _: asynccontextmanager(_lifespans)(apps, concurrent, seconds)
 
-    return lifespan
+
+@protected
+async def _lifespans(
+    apps: tuple[ASGIApp, ...], concurrent: bool, shutdown_timeout: float
+) -> AsyncIterator[Any]:
+    count = len(apps)
+    whole = current_lifespan()
+    parts = [
+        _Part(app, {}, shutdown_timeout, whole, f" (application {number} of {count})" * (count > 1))
+        for number, app in enumerate(apps, 1)
+    ]
+    async with AsyncExitStack() as stack:
+        if concurrent:
+            await stack.enter_async_context(_AtOnce(parts, whole).manager)
+        else:
+            for part in parts:
+                await part.enter(stack)
+        state = _State({})
+        for part in parts:
+            state.add(part.state, part.name)
+        # Starlette complains of any mapping where the server knows no state.
+        yield state.whole or None
 
 
 def combine(
     main: ASGIApp,
     *others: ASGIApp,
     concurrent: bool = False,
-    shutdown_timeout: float | None = 30.0,
+    shutdown_timeout: float | None = DEFAULT_TIMEOUT,
 ) -> ASGI3App:
     """An application that serves as ``main`` does, and runs the lifespans of all.
 
-    The others are started before it and shut down after it, so that its startup finds their state.
+    The same as ``with_lifespan(main, lifespan_of(*others))``: the others are started before it and
+    shut down after it, so that its startup finds their state.
 
     :param main: the ASGI application for the requests
     :param others: ASGI applications of which the lifespans are wanted
@@ -135,6 +145,7 @@ def combine(
     return with_lifespan(main, lifespan, shutdown_timeout=shutdown_timeout)
 
 
+@protected
 class _WithLifespan:
     def __init__(
         self, app: ASGIApp, lifespans: tuple[Lifespan, ...], shutdown_timeout: float
@@ -142,16 +153,18 @@ class _WithLifespan:
         self._app = app
         self._shutdown_timeout = shutdown_timeout
         self._lifespans = lifespans
-        self._request_app, _ = as_asgi3(app)
+        self._asgi3_app, _ = as_asgi3(app)
+        self._runs: Runs[ASGI3App] = Runs()  # how requests call the application in each
 
     def __repr__(self) -> str:
         return f"<{self._app!r} with {len(self._lifespans)} lifespans>"
 
+    @unprotected
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         else:
-            await self._request_app(scope, receive, send)
+            await (self._runs.of(scope) or self._asgi3_app)(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -160,7 +173,9 @@ class _WithLifespan:
         try:
             async with AsyncExitStack() as stack:
                 stack.push(partial(_raise_first, swallowed))
-                await self._start(stack, scope.setdefault("state", {}), swallowed)
+                state = scope.setdefault("state", {})
+                request_app = await self._start(stack, state, swallowed)
+                stack.enter_context(self._runs.under_way(request_app, state))
                 await send({"type": "lifespan.startup.complete"})
                 phase = "shutdown"
                 await receive()
@@ -174,22 +189,22 @@ class _WithLifespan:
         stack: AsyncExitStack,
         scope_state: MutableMapping[str, Any],
         swallowed: list[BaseException],
-    ) -> None:
+    ) -> ASGI3App:
         before = copy_context()
         state = _State(scope_state)
         for lifespan in self._lifespans:
             context_manager = _Unswallowing(_checked(lifespan, lifespan(self._app)), swallowed)
             state.add(await stack.enter_async_context(context_manager), name_of(lifespan))
-        manager = _SubManager(self._app, state.whole, self._shutdown_timeout)
-        with state.watched(manager.name):
-            await stack.enter_async_context(manager)
-        variables = variables_set(before, copy_context())
-        # The manager's gives requests the state, and the application's own variables.
-        self._request_app = (
-            request_app(manager.app, state.whole, variables) if variables else manager.app
-        )
+        part = _Part(self._app, state.whole, self._shutdown_timeout, current_lifespan())
+        with state.watched(part.name):
+            await part.enter(stack)
+        # Its manager gives requests the state, and the application's own variables.
+        variables = Variables()
+        variables_of(copy_context(), before=before, into=variables)
+        return request_app(part.app, state.whole, variables) if variables.given else part.app
 
 
+@protected
 class _Unswallowing:
     """A lifespan that may swallow an exception, as context managers do; yet nothing serves then.
 
@@ -204,6 +219,7 @@ class _Unswallowing:
         self._lifespan = lifespan
         self._swallowed = swallowed
 
+    @unprotected
     async def __aenter__(self) -> Mapping[str, Any] | None:
         return await self._lifespan.__aenter__()
 
@@ -213,6 +229,7 @@ class _Unswallowing:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
+        # Protected from Ctrl-C, unlike what is entered: it is to be left, whatever comes.
         handled = await self._lifespan.__aexit__(exc_type, exc, traceback)
         if handled and exc is not None:
             self._swallowed.append(exc)
@@ -224,22 +241,45 @@ def _raise_first(swallowed: list[BaseException], *exc_info: object) -> None:
         raise swallowed[0]
 
 
-class _SubManager(LifespanManager):
-    """Drives one of several lifespans; its errors and its log lines say which."""
+@protected
+class _Part(LifespanManager):
+    """Drives one of several lifespans; its errors and its log lines say which.
+
+    :param whole: the lifespan that it is a part of, if that is driven by this library: a crash is
+        that one's too, and so is the end of its time
+    """
 
     def __init__(
-        self, app: ASGIApp, state: dict[str, Any], shutdown_timeout: float, which: str = ""
+        self,
+        app: ASGIApp,
+        state: dict[str, Any],
+        shutdown_timeout: float | None,
+        whole: _Whole | None,
+        which: str = "",
     ) -> None:
         title = getattr(app, "title", None)  # FastAPI's
         self.name = f"{name_of(app)}{f' {title!r}' if isinstance(title, str) else ''}{which}"
-        logger: Any = _Prefixed(logging.getLogger("anylifespan"), {"prefix": self.name})
+        logger: Any = _Prefixed(DEFAULT, {"prefix": self.name})
         super().__init__(
             app,
+            # What raises in its startup is an error where the whole must have a lifespan.
+            mode="on" if whole is not None and whole.required else "auto",
             state=state,
             startup_timeout=None,
             shutdown_timeout=shutdown_timeout,
             logger=logger,
         )
+        self._whole = whole
+
+    async def enter(self, stack: AsyncExitStack) -> None:
+        """Start it, and have the stack shut it down; without a lifespan, there is nothing to do."""
+        try:
+            await stack.enter_async_context(self)
+        except LifespanUnsupported as error:
+            self.log_unsupported(error)
+
+    def log_unsupported(self, error: LifespanUnsupported) -> None:
+        self._log.info("The application has no lifespan (%s); going on without it.", error.message)
 
     async def __aenter__(self) -> LifespanManager:
         with self._named():
@@ -269,23 +309,50 @@ class _Prefixed(_LoggerAdapter):
         return f"{prefix}: {msg}", kwargs
 
 
+@protected
 class _AtOnce:
     """An application that is nothing but the lifespans of others, side by side."""
 
-    def __init__(self, managers: list[_SubManager]) -> None:
-        self._managers = managers
+    def __init__(self, parts: list[_Part], whole: _Whole | None) -> None:
+        self.manager = LifespanManager(
+            self._lifespan, mode="on", startup_timeout=None, shutdown_timeout=None
+        )
+        self.manager._whole = whole
+        self._parts = parts
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        async with create_task_group() as serving:
-            async with create_task_group() as starting:
-                for manager in self._managers:
-                    starting.start_soon(serving.start, manager.serve)
+        self._exit: BaseException | None = None
+        self._stop = Event()
+        async with create_task_group() as self._serving:
+            started = []
+            for part in self._parts:
+                part._whole = current_lifespan()
+                started.append(Event())
+                self._serving.start_soon(self._serve, part, started[-1])
+            for event in started:
+                await event.wait()
             await send({"type": "lifespan.startup.complete"})
             await receive()
-            for manager in self._managers:
-                manager.request_shutdown()
+            self._stop.set()
+        if self._exit is not None:
+            raise self._exit
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serve(self, part: _Part, started: Event) -> None:
+        try:
+            async with part:
+                started.set()
+                await self._stop.wait()
+        except LifespanUnsupported as error:
+            part.log_unsupported(error)
+            started.set()
+        except BaseException as exc:
+            if not contains(exc):
+                raise
+            # Out of a task, asyncio would end the event loop for it.
+            self._exit = exc
+            self._serving.cancel_scope.cancel()
 
 
 class _State:

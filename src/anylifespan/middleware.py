@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import sys
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from anyio import Event, create_task_group
 
-from ._core.application import ASGIApp, Receive, Scope, Send
+from ._core.application import ASGI3App, ASGIApp, Receive, Scope, Send, as_asgi3
+from ._core.ctrl_c import protected, unprotected
 from ._core.exceptions import in_full
-from ._core.hosting import event_loop
+from ._core.hosting import current_token, event_loop
+from ._core.log import DEFAULT, Log
 from ._core.manager import LifespanManager
-from ._core.options import Mode
+from ._core.options import DEFAULT_TIMEOUT, Mode
+from ._core.runs import Runs
 from ._process.terminate import terminate
 from .errors import LifespanCrashed, LifespanError, StartupFailed
 
 OnCrash = Literal["terminate", "log"] | Callable[[LifespanCrashed], Awaitable[object] | object]
 
-_logger = logging.getLogger("anylifespan")
+_log = Log(DEFAULT)
 
 
+@protected
 class LifespanMiddleware:
     """An ASGI application around another, which drives the lifespan of that one::
 
@@ -39,7 +44,8 @@ class LifespanMiddleware:
     the next request tries again. It is shut down when the server's Twisted reactor stops; under any
     other server without a lifespan it is cancelled when the event loop ends.
 
-    One middleware is for one event loop at a time.
+    One middleware may be driven by several servers at once, or by one after another: each gets a
+    lifespan of its own, and each request belongs to the one whose state it has.
 
     :param app: an ASGI application
     :param startup_timeout: seconds the startup may take; None for no limit
@@ -59,57 +65,63 @@ class LifespanMiddleware:
         self,
         app: ASGIApp,
         *,
-        startup_timeout: float | None = 30.0,
-        shutdown_timeout: float | None = 30.0,
+        startup_timeout: float | None = DEFAULT_TIMEOUT,
+        shutdown_timeout: float | None = DEFAULT_TIMEOUT,
         mode: Mode = "auto",
         on_crash: OnCrash = "terminate",
     ) -> None:
         if on_crash not in ("terminate", "log") and not callable(on_crash):
             raise ValueError(f'on_crash must be "terminate", "log" or a function, got {on_crash!r}')
         self.app = app
+        self._asgi3_app, _ = as_asgi3(app)
         self._options: dict[str, Any] = {
             "startup_timeout": startup_timeout,
             "shutdown_timeout": shutdown_timeout,
             "mode": mode,
         }
         self._on_crash = on_crash
-        # So that what is wrong with the options is told now.
-        self._manager = self._new_manager(None)
-        self._started = False
-        self._start: _Start | None = None  # the one under way by which requests start it
-        self._loop: object = None  # that of the last such start
-        self._server: LifespanManager | None = None  # what has the place of the server there
+        self._new_manager(None)  # so that what is wrong with the options is told now
+        self._runs: Runs[ASGI3App] = Runs()  # how requests call the application in each
+        # By the event loop: the start under way by which a request starts the application, and what
+        # has the place of the server when that is done.
+        self._starts: WeakKeyDictionary[Any, _Start] = WeakKeyDictionary()
+        self._servers: WeakKeyDictionary[Any, LifespanManager] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.app!r}>"
 
+    @unprotected
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
+            # If the server sends it after all, the application is not to run twice.
             await self._end_start_by_request()
-            self._started = True
-            self._loop = None
             await self._lifespan(scope, receive, send)
-        elif (
-            scope["type"] not in ("http", "websocket")
-            or self._is_started()
-            or await self._wait_started()
-        ):
-            await self._manager.app(scope, receive, send)
+        elif scope["type"] not in ("http", "websocket"):
+            await self._asgi3_app(scope, receive, send)
         else:
-            await _refuse(scope, receive, send)
+            app = self._runs.of(scope) or await self._started_by_request(scope)
+            await (app or _refuse)(scope, receive, send)
 
     def _new_manager(self, state: dict[str, Any] | None) -> LifespanManager:
-        return LifespanManager(self.app, state=state, logger=_logger, **self._options)
+        return LifespanManager(self.app, state=state, **self._options)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The whole lifespan, as an application's answer to its server."""
         await receive()
-        self._manager = manager = self._new_manager(scope.get("state"))
-        try:
-            await manager.startup()
-        except LifespanError as error:
-            await _fail(send, "startup", error)
-            return
+        manager = self._new_manager(scope.get("state"))
+        with self._runs.under_way(manager.app, manager.state):
+            if await _start_up(manager, send):
+                await self._serve(manager, receive, send)
+
+    async def _lifespan_by_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same where a request has started it, for which it has to be up."""
+        await receive()
+        manager = self._new_manager(None)
+        if await _start_up(manager, send):
+            with self._runs.under_way(manager.app, manager.state):
+                await self._serve(manager, receive, send)
+
+    async def _serve(self, manager: LifespanManager, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "lifespan.startup.complete"})
             async with create_task_group() as task_group:
@@ -120,8 +132,10 @@ class LifespanMiddleware:
             # The server has broken off, so it will not listen to an answer.
             try:
                 await manager.shutdown()
-            except LifespanError:
-                _logger.exception("The server has broken off the lifespan; its shutdown failed.")
+            except LifespanError as error:
+                _log.error(
+                    "The server has broken off the lifespan; its shutdown failed.", exc_info=error
+                )
             raise
         try:
             await manager.shutdown()
@@ -133,61 +147,63 @@ class LifespanMiddleware:
     async def _watch(self, manager: LifespanManager) -> None:
         crash = await manager.wait_crashed()
         if self._on_crash == "terminate":
-            _logger.error("Stopping the server, since the application's lifespan has died.")
             event_loop("LifespanMiddleware").call_soon(terminate)
+            _log.error("Stopping the server, since the application's lifespan has died.")
         elif callable(self._on_crash):
             try:
-                returned = self._on_crash(crash)
-                if inspect.isawaitable(returned):
-                    await returned
-            except Exception:
-                _logger.exception("on_crash of %r raised an exception.", self)
+                await self._call_on_crash(self._on_crash, crash)
+            except Exception as exc:  # noqa: BLE001 - it is logged
+                _log.error("on_crash of %r raised an exception.", self, exc_info=exc)
 
-    def _is_started(self) -> bool:
-        return self._started and not self._start_is_of_another_loop()
+    @unprotected
+    async def _call_on_crash(self, on_crash: Callable[..., Any], crash: LifespanCrashed) -> None:
+        returned = on_crash(crash)
+        if inspect.isawaitable(returned):
+            await returned
 
-    async def _wait_started(self) -> bool:
-        """Have the application started by its first request, unless the server has done it."""
-        while not self._is_started():
-            start = self._start
-            if start is None:
-                return await self._start_by_request()
-            await start.over.wait()
+    async def _started_by_request(self, scope: Scope) -> ASGI3App | None:
+        """Have the application started by its first request; the others wait for that."""
+        token = current_token()
+        while (app := self._runs.of(scope)) is None:
+            start = self._starts.get(token)
+            if start is not None:
+                await start.over.wait()
+            else:
+                start = self._starts[token] = _Start()
+                try:
+                    start.failed = not await self._start(token)
+                finally:  # if it was only cancelled, with its request, the next one tries again
+                    del self._starts[token]
+                    start.over.set()
             if start.failed:
-                return False
-        return True
+                return None
+        return app
 
-    def _start_is_of_another_loop(self) -> bool:
-        # As in tests that send requests without a lifespan, each in an event loop of its own.
-        return self._loop is not None and self._loop is not event_loop("a request").token
-
-    async def _start_by_request(self) -> bool:
-        start = self._start = _Start()
-        self._started = False
-        # Takes the place of the server that sends no lifespan.
-        server = LifespanManager(
-            self._lifespan, mode="on", startup_timeout=None, shutdown_timeout=None, logger=_logger
+    async def _start(self, token: object) -> bool:
+        server = _InPlaceOfTheServer(
+            self._lifespan_by_request, mode="on", startup_timeout=None, shutdown_timeout=None
         )
         try:
             await server.startup()
         except StartupFailed as error:
-            start.failed = True
-            _logger.error("The application is not available: %s", error.message)
+            _log.error("The application is not available: %s", error.message)
             return False
-        finally:
-            self._start = None
-            start.over.set()
-        self._started = True
-        self._loop = event_loop("a request").token
-        self._server = server
+        self._servers[token] = server
         _shut_down_with_reactor(server)
         return True
 
     async def _end_start_by_request(self) -> None:
-        """The server sends its lifespan after all: the application is not to run twice."""
-        server, self._server = self._server, None
-        if server is not None and not self._start_is_of_another_loop():
+        server = self._servers.pop(current_token(), None)
+        if server is not None:
             await _shut_down(server)
+
+
+class _InPlaceOfTheServer(LifespanManager):
+    """Drives a lifespan that a request has started, and that belongs to no request."""
+
+    def __init__(self, app: ASGIApp, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._context = Context()
 
 
 class _Start:
@@ -198,13 +214,22 @@ class _Start:
         self.failed = False
 
 
+async def _start_up(manager: LifespanManager, send: Send) -> bool:
+    try:
+        await manager.startup()
+    except LifespanError as error:
+        await _fail(send, "startup", error)
+        return False
+    return True
+
+
 async def _fail(send: Send, phase: str, error: LifespanError) -> None:
     message = in_full(error)
     try:
         await send({"type": f"lifespan.{phase}.failed", "message": message})
     except Exception:
         # Hypercorn raises it in here; on trio it then loses what was raised in a shutdown.
-        _logger.error("%s", message)
+        _log.error("%s", message)
         raise
 
 
@@ -212,7 +237,7 @@ async def _shut_down(server: LifespanManager) -> None:
     try:
         await server.shutdown()
     except LifespanError as error:
-        _logger.error("%s", error)
+        _log.error("%s", error)
 
 
 def _shut_down_with_reactor(server: LifespanManager) -> None:

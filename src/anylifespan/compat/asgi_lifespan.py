@@ -13,6 +13,7 @@ from types import TracebackType
 
 from .._core import manager as _manager
 from .._core.application import ASGI3App, ASGIApp
+from .._core.ctrl_c import protected
 from ..errors import LifespanError, LifespanUnsupported
 
 
@@ -20,6 +21,7 @@ class LifespanNotSupported(LifespanUnsupported):
     """The application has no lifespan."""
 
 
+@protected
 class LifespanManager:
     """``async with LifespanManager(app) as manager``: the application is up, as ``manager.app``.
 
