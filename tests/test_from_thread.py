@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from apps import Boom, app, hangs, raises, receives, sends, started, well_behaved
+from apps import Boom, app, hangs, raises, receives, sends, sleeps, started, well_behaved
 
 from anylifespan import LifespanCrashed, ShutdownFailed, StartupFailed, StartupTimeout
 from anylifespan.from_thread import start_blocking_lifespan
@@ -146,27 +148,121 @@ async def cleans_up(receive, send):
 
 in_startup = app(receives, cleans_up)
 in_block = app(receives, started, says, receives, says_goodbye, stopped)
+
+async def hangs_in_shutdown(receive, send):
+    print("shutting down", flush=True)
+    await cleans_up(receive, send)
+
+async def says_goodbye_late(receive, send):
+    print("shutting down", flush=True)
+    await anyio.sleep(0.5)
+    print("goodbye", flush=True)
+
+slow = app(receives, started, receives, says_goodbye_late, stopped)
+stubborn = app(receives, started, says, receives, hangs_in_shutdown)
 with start_blocking_lifespan({app}, {library!r}):
+    if "{app}" == "slow":
+        sys.exit()
     for _ in range(6000):  # a signal just before one long sleep would have to wait for its end
         time.sleep(0.01)
 """
 
 
-@pytest.mark.parametrize("when", ["in_startup", "in_block"])
-def test_ctrl_c_ends_it_gracefully(library: str, when: str) -> None:
+@contextmanager
+def script(app: str, library: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that takes SIGINT as from a terminal."""
     tests = str(Path(__file__).parent)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT.format(tests=tests, app=when, library=library)],
+        [sys.executable, "-c", SCRIPT.format(tests=tests, app=app, library=library)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     signal.signal(signal.SIGINT, before)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def interrupt(process: subprocess.Popen[str], *lines: str) -> None:
+    """Press Ctrl-C when the process has said this."""
     assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
+    for line in lines:
+        assert process.stdout.readline() == f"{line}\n"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("when", ["in_startup", "in_block"])
+def test_ctrl_c_ends_it_gracefully(library: str, when: str) -> None:
+    with script(when, library) as process:
+        interrupt(process, "ready")
+        out, err = process.communicate(timeout=30)
     assert out == "goodbye\n"
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert process.returncode == -signal.SIGINT
+
+
+def test_a_second_ctrl_c_cancels_a_shutdown_that_hangs(library: str) -> None:
+    with script("stubborn", library) as process:
+        interrupt(process, "ready")
+        interrupt(process, "shutting down", "ready")
+        out, err = process.communicate(timeout=30)
+    assert out == "goodbye\n"
+    assert "Besides, ShutdownFailed: the application failed to shut down: it was cancelled" in err
+    assert process.returncode == -signal.SIGINT
+
+
+def test_the_first_ctrl_c_lets_a_shutdown_finish(library: str) -> None:
+    with script("slow", library) as process:
+        interrupt(process, "shutting down")
+        out, err = process.communicate(timeout=30)
+    assert out == "goodbye\n"
+    assert "ShutdownFailed" not in err
+
+
+@pytest.mark.parametrize("error", [Boom(), KeyboardInterrupt(), SystemExit(3)])
+def test_an_exception_in_the_block_goes_on_after_a_crash(
+    library: str, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    crashing = app(receives, started, sleeps(0.01), raises(Boom("died")))
+    with pytest.raises(type(error)) as info:
+        with start_blocking_lifespan(crashing, library) as lifespan:
+            lifespan.portal.call(lifespan.manager.wait_crashed)
+            raise error
+    assert info.value is error
+    assert "crashed while serving: Boom: died" in error.__notes__[0]
+    assert "Boom: died" in caplog.text
+
+
+def test_an_exit_of_the_application_is_raised_in_the_calling_thread(library: str) -> None:
+    with pytest.raises(SystemExit):
+        with start_blocking_lifespan(app(receives, raises(SystemExit(3))), library):
+            raise AssertionError("it has not started")
+
+
+def test_an_application_that_ignores_its_cancellation_is_left_to_its_thread(
+    library: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the third Ctrl-C does; here it comes from the application, at the right moments."""
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
+
+    async def presses_ctrl_c_and_is_deaf(receive: Any, send: Any) -> None:
+        with anyio.CancelScope(shield=True):
+            for _ in range(3):
+                await anyio.sleep(0.1)
+                signal.pthread_kill(main_thread, signal.SIGINT)
+            await anyio.sleep(0.2)
+
+    deaf = app(receives, started, receives, presses_ctrl_c_and_is_deaf)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            with start_blocking_lifespan(deaf, library):
+                pass
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "The application still runs in its thread, although it was cancelled." in caplog.text
