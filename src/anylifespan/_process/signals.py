@@ -1,21 +1,71 @@
-"""SIGINT and SIGTERM: the first is told to the event loop, the second ends the process."""
+"""SIGINT and SIGTERM: handlers in the place of others, or beside them."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import anyio
 
+from .._core.hosting import event_loop
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+def are_handled() -> bool:
+    """Whether somebody handles signals, in the main thread, which is the running one."""
+    return threading.current_thread() is threading.main_thread() and callable(
+        signal.getsignal(signal.SIGTERM)
+    )
+
+
+@contextmanager
+def beside_handlers(numbers: Iterable[int], callback: Callable[[], object]) -> Iterator[list[int]]:
+    """Call back in the event loop at these signals, beside what is done at them anyway.
+
+    Nothing of it where nobody handles them.
+
+    :return: the signals that have come
+    """
+    received: list[int] = []
+    if not are_handled():
+        yield received
+        return
+    call_soon = event_loop("a handler of signals").call_soon
+    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        call_soon(callback)
+        if callable(handlers[number]):
+            handlers[number](number, frame)
+
+    for number in handlers:
+        signal.signal(number, handle)
+    try:
+        yield received
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+async def call_at_each(callback: Callable[[], object]) -> None:
+    """Call back at each signal, in the place of other handlers, until this is cancelled."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # signals are handled in the main thread alone
+    with anyio.open_signal_receiver(*_SIGNALS) as signals:
+        async for _ in signals:
+            callback()
+
+
 class Signals:
-    """Handles the signals inside of a ``with``.
+    """Handles the signals inside of a ``with``: the second one ends the process.
 
     :param on_first: called in the signal handler, when the first one is received
     """

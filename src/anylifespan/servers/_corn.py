@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -13,7 +11,6 @@ from anyio import (
     Event,
     create_task_group,
     from_thread,
-    open_signal_receiver,
     to_thread,
 )
 from anyio.abc import TaskStatus
@@ -21,6 +18,7 @@ from anyio.abc import TaskStatus
 from .._core.application import ASGI3App, Receive, Scope, Send
 from .._core.exceptions import only_leaf
 from .._core.manager import LifespanManager
+from .._process.signals import call_at_each
 from ..errors import (
     LifespanCrashed,
     ShutdownFailed,
@@ -156,7 +154,7 @@ async def serve(
 
     async def wait_for_trigger() -> None:
         if shutdown_trigger is None:
-            await _at_signals(end)
+            await call_at_each(end)
         else:
             await shutdown_trigger()
             end()
@@ -182,14 +180,6 @@ async def serve(
         raise leaf from leaf.__cause__
     if crash is not None:
         raise crash
-
-
-async def _at_signals(callback: Callable[[], object]) -> None:
-    if threading.current_thread() is not threading.main_thread():
-        return  # signals are handled in the main thread alone
-    with open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:  # a second one does not cut the shutdown off
-            callback()
 
 
 def _without_lifespan(app: ASGI3App) -> ASGI3App:

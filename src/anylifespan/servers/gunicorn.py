@@ -69,7 +69,8 @@ class LifespanManager:
             cause = error.__cause__
             if cause is not None and error.message == describe(cause):
                 raise RuntimeError(f"Lifespan startup failed: {cause}") from error
-            reason = error.message or "Unknown error"
+            wordless = error.message == describe(None)
+            reason = "Unknown error" if wordless else error.message  # as Gunicorn has it
             raise LifespanStartupFailed(f"Lifespan startup failed: {reason}") from error
         except LifespanError as error:
             raise RuntimeError(f"Lifespan startup failed: {error}") from error

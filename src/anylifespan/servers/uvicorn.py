@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -19,6 +14,7 @@ from uvicorn.server import HANDLED_SIGNALS
 from .._core.exceptions import in_full
 from .._core.manager import LifespanManager
 from .._core.options import check_seconds
+from .._process.signals import are_handled, beside_handlers
 from .._process.terminate import terminate
 from ..errors import LifespanCrashed, LifespanError
 
@@ -95,7 +91,7 @@ class Lifespan:
         :raises SystemExit: if a signal has come meanwhile, with the status that a shell gives it
         """
         self.logger.info("Waiting for application startup.")
-        with CancelScope() as scope, _at_signal(scope.cancel) as signals:
+        with CancelScope() as scope, beside_handlers(HANDLED_SIGNALS, scope.cancel) as signals:
             try:
                 await self._manager.startup()
             except LifespanError as error:
@@ -148,41 +144,7 @@ class Lifespan:
     async def _watch(self) -> None:
         await self._manager.wait_crashed()
         self.should_exit = True
-        if _handles_signals():
+        if are_handled():
             terminate()
         else:
             self.logger.error("The server is not in the main thread, and so cannot be stopped.")
-
-
-def _handles_signals() -> bool:
-    return threading.current_thread() is threading.main_thread() and callable(
-        signal.getsignal(signal.SIGTERM)
-    )
-
-
-@contextmanager
-def _at_signal(callback: Callable[[], object]) -> Iterator[list[int]]:
-    """Have a callback called, beside what is done at a signal anyway, by which Uvicorn is ended.
-
-    :return: the signals that have come
-    """
-    loop = asyncio.get_running_loop()
-    received: list[int] = []
-    if not _handles_signals():
-        yield received
-        return
-    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in HANDLED_SIGNALS}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        loop.call_soon_threadsafe(callback)
-        if callable(handlers[number]):
-            handlers[number](number, frame)
-
-    for number in handlers:
-        signal.signal(number, handle)
-    try:
-        yield received
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
