@@ -6,7 +6,7 @@ that it shows whether all of them were closed again, the last one first.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +28,7 @@ from apps import (
 
 from anylifespan import (
     LifespanCrashed,
+    LifespanMiddleware,
     LifespanProtocolError,
     LifespanUnsupported,
     Phase,
@@ -35,6 +36,8 @@ from anylifespan import (
     ShutdownTimeout,
     StartupFailed,
     StartupTimeout,
+    lifespan_of,
+    with_lifespan,
 )
 
 # Seconds, all different, so that it shows which one has passed.
@@ -51,9 +54,13 @@ class Resources:
     def __init__(self) -> None:
         self.held: list[str] = []
         self.mistakes: list[str] = []
+        self.beside: list[Resources] = []
+        self._count = 0
 
     @asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[None]:
+        self._count += 1
+        name = f"{name} (number {self._count})"
         self.held.append(name)
         try:
             yield
@@ -61,6 +68,18 @@ class Resources:
             if self.held[-1] != name:
                 self.mistakes.append(f"{name} was closed while {self.held} were held")
             self.held.remove(name)
+
+    def for_another(self) -> Resources:
+        """For a part that lets go of its own in an order of its own."""
+        self.beside.append(Resources())
+        return self.beside[-1]
+
+    def problems(self) -> Iterator[str]:
+        if self.held:
+            yield f"not closed: {self.held}"
+        yield from self.mistakes
+        for one in self.beside:
+            yield from one.problems()
 
 
 Make = Callable[[Resources], Any]
@@ -94,6 +113,11 @@ class Behaviour:
 
     def __repr__(self) -> str:
         return self.name
+
+    @property
+    def has_many_points(self) -> bool:
+        """Whether it has so many scheduling points that to try each takes its time."""
+        return self.name.startswith(("part", "middleware"))
 
     @property
     def modes(self) -> list[str]:
@@ -263,6 +287,44 @@ add(
     SERVED,
 )
 
+
+def forwards_events(*then: Step) -> Step:
+    """A child task waits for the next event meanwhile, and is cancelled in the end."""
+
+    async def forward(receive: Any) -> None:
+        while True:
+            await receive()
+
+    async def step(receive: Any, send: Any) -> None:
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(forward, receive)
+            await anyio.sleep(1)
+            for one in then:
+                await one(receive, send)
+            task_group.cancel_scope.cancel()
+
+    return step
+
+
+add(
+    "cleans_up_while_it_waits_for_an_event",
+    "16",
+    steps(receives, started, receives, forwards_events(stopped, sleeps(2))),
+    SERVED,
+)
+add(
+    "cleans_up_after_its_failure_while_it_waits_for_an_event",
+    "16",
+    steps(receives, forwards_events(startup_failed, sleeps(2))),
+    START_FAILED,
+)
+add(
+    "lingers_while_it_waits_for_an_event",
+    "15",
+    steps(receives, started, receives, forwards_events(stopped, hangs)),
+    SERVED,
+)
+
 # Mistakes
 add(
     "sends_nonsense",
@@ -351,6 +413,62 @@ add(
     STOP_TIMED_OUT,
 )
 
+add(
+    "deaf_and_raises_in_the_end",
+    "19",
+    steps(receives, started, receives, shielded(sleeps(SHUTDOWN_TIMEOUT + 8)), boom),
+    STOP_TIMED_OUT,
+    deaf=8,
+)
+
+
+# Hostile: what it raises, and what it consists of, cannot be described
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+    __repr__ = __str__
+
+
+UNPRINTABLE = "Unprintable: (its __str__() raises an exception)"
+
+
+def unprintable(receive: Any, send: Any) -> Any:
+    raise Unprintable
+
+
+def in_an_odd_module(*each: Step) -> Make:
+    """Code that was put together by hand, in a module without a proper name."""
+
+    def make(resources: Resources) -> Any:
+        module: dict[str, Any] = {"__name__": object(), "app": steps(*each)(resources)}
+        exec("async def odd(scope, receive, send):\n    await app(scope, receive, send)", module)
+        return module["odd"]
+
+    return make
+
+
+add(
+    "raises_the_unprintable",
+    "4",
+    steps(receives, unprintable),
+    WITHOUT,
+    Outcome(StartupFailed, Phase.FAILED, False, UNPRINTABLE),
+)
+add(
+    "crashes_with_the_unprintable",
+    "8",
+    steps(receives, started, sleeps(1), unprintable),
+    Outcome(LifespanCrashed, Phase.FAILED, True, UNPRINTABLE),
+)
+add(
+    "fails_to_stop_with_the_unprintable",
+    "12",
+    steps(receives, started, receives, unprintable),
+    Outcome(ShutdownFailed, Phase.FAILED, True, UNPRINTABLE),
+)
+add("hangs_in_an_odd_module", "7", in_an_odd_module(receives, hangs), START_TIMED_OUT)
+
 # Ends the process
 add(
     "exits_in_startup",
@@ -390,6 +508,102 @@ def asgi2(*each: Step) -> Make:
 
 add("asgi2_well_behaved", "5, 10", asgi2(receives, started, receives, stopped), SERVED)
 add("asgi2_crashes", "8", asgi2(receives, started, sleeps(1), boom), CRASHED)
+
+
+# Made of parts, each with a lifespan of its own
+def parts(*each: Make, concurrent: bool = False) -> Make:
+    """An application with the lifespans of these parts."""
+
+    def make(resources: Resources) -> Any:
+        apps = [one(resources.for_another()) for one in each]
+        lifespans = lifespan_of(*apps, concurrent=concurrent, shutdown_timeout=None)
+        main = steps(receives, started, receives, stopped)(resources)
+        return with_lifespan(main, lifespans, shutdown_timeout=None)
+
+    return make
+
+
+good_part = steps(receives, started, receives, stopped)
+for concurrent, at_once in ((False, "one_by_one"), (True, "at_once")):
+    add(f"parts_{at_once}", "5, 10", parts(good_part, good_part, concurrent=concurrent), SERVED)
+    add(
+        f"part_crashes_{at_once}",
+        "8",
+        parts(steps(receives, started, sleeps(1), boom), good_part, concurrent=concurrent),
+        CRASHED,
+    )
+    add(
+        f"part_fails_to_start_{at_once}",
+        "6",
+        parts(good_part, steps(receives, startup_failed), concurrent=concurrent),
+        START_FAILED,
+    )
+    add(
+        f"part_raises_in_startup_{at_once}",
+        "4",
+        parts(good_part, steps(receives, boom), concurrent=concurrent),
+        SERVED,
+        Outcome(StartupFailed, Phase.FAILED, True, "Boom: boom"),
+    )
+    add(
+        f"part_has_no_lifespan_{at_once}",
+        "1",
+        parts(good_part, steps(boom), concurrent=concurrent),
+        SERVED,
+    )
+    add(
+        f"part_hangs_in_shutdown_{at_once}",
+        "14",
+        parts(steps(receives, started, receives, hangs), good_part, concurrent=concurrent),
+        STOP_TIMED_OUT,
+    )
+    add(
+        f"part_exits_in_startup_{at_once}",
+        "20",
+        parts(good_part, steps(receives, raises(SystemExit(3))), concurrent=concurrent),
+        exits(SystemExit, None),
+    )
+    add(
+        f"part_exits_in_shutdown_{at_once}",
+        "20",
+        parts(
+            good_part,
+            steps(receives, started, receives, sleeps(1), raises(SystemExit(3))),
+            concurrent=concurrent,
+        ),
+        exits(SystemExit, True),
+    )
+    add(
+        f"part_is_interrupted_while_serving_{at_once}",
+        "20",
+        parts(
+            good_part,
+            steps(receives, started, sleeps(1), raises(KeyboardInterrupt())),
+            concurrent=concurrent,
+        ),
+        exits(KeyboardInterrupt, True),
+    )
+
+
+def in_middleware(app: Make) -> Make:
+    return lambda resources: LifespanMiddleware(
+        app(resources), startup_timeout=None, shutdown_timeout=None, on_crash="log"
+    )
+
+
+add("middleware", "5, 10", in_middleware(good_part), SERVED)
+add(
+    "middleware_fails_to_start",
+    "6",
+    in_middleware(steps(receives, startup_failed)),
+    START_FAILED,
+)
+add(
+    "middleware_fails_to_stop",
+    "11",
+    in_middleware(steps(receives, started, receives, shutdown_failed)),
+    STOP_FAILED,
+)
 
 
 # Frameworks, as released

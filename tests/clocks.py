@@ -9,7 +9,7 @@ import random
 import selectors
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import trio
@@ -127,6 +127,8 @@ def _steps_a_task(handle: asyncio.Handle) -> bool:
     return isinstance(getattr(handle._callback, "__self__", None), asyncio.Task)
 
 
+CLOSING = "the event loop is being closed"
+
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": VirtualClockLoop}
 if uvloop is not None:
     LOOPS["uvloop"] = VirtualClockUvloop
@@ -159,7 +161,6 @@ def run_on(
             trio.run(
                 main,
                 clock=MockClock(autojump_threshold=0),
-                restrict_keyboard_interrupt_to_checkpoints=True,
             )
         return
     loop = LOOPS[backend]() if seed is None else ShufflingLoop(seed)
@@ -168,15 +169,20 @@ def run_on(
         task = loop.create_task(main())
         try:
             loop.run_until_complete(task)
-        except (KeyboardInterrupt, SystemExit):
+        except BaseException:
             # As asyncio.run() does.
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                loop.run_until_complete(task)
+            tasks = asyncio.all_tasks(loop)
+            for one in tasks:
+                one.cancel()
+            if tasks:
+                closing = asyncio.wait(tasks)
+                loop.run_until_complete(loop.create_task(closing, name=CLOSING))
             raise
     finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+        try:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
 
 
 @contextmanager

@@ -26,7 +26,8 @@ NONSENSE = "lifespan.nonsense"
 MESSAGES = [COMPLETE, FAILED, STOPPED, NOT_STOPPED, FOREIGN, NONSENSE]
 ENDS = ["returned", "raised", "exited"]
 CUTS = ["ran out of time", "nobody waits"]
-FACTS = ["received", "asked", *(f"sent {kind}" for kind in MESSAGES), *ENDS, *CUTS]
+PART_CRASHED = "a part crashed"
+FACTS = ["received", "asked", PART_CRASHED, *(f"sent {kind}" for kind in MESSAGES), *ENDS, *CUTS]
 
 
 class Model:
@@ -36,6 +37,7 @@ class Model:
     :ivar said: what it has sent of what it might send, in order
     :ivar asked: whether it was asked to shut down while it served
     :ivar asked_late: whether it was asked to shut down when it had ended already
+    :ivar part_crashed: whether a lifespan that is a part of it crashed while it served
     :ivar cut: why it was cancelled, or ""
     :ivar end: how it has ended, or ""
     """
@@ -45,6 +47,7 @@ class Model:
         self.said: list[str] = []
         self.asked = False
         self.asked_late = False
+        self.part_crashed = False
         self.cut = ""
         self.end = ""
 
@@ -62,10 +65,9 @@ class Model:
         if fact in ENDS:
             return not self.end
         if fact in CUTS:
-            # It is only given up before it has started, or when it asks for yet another event.
-            either = self.in_startup or self.has_said_its_last_word
-            late = self.asked and fact == "ran out of time"
-            return (either or late) and not self.cut and not self.end
+            # While it serves, it is let alone.
+            serves = self.said == [COMPLETE] and not self.asked and not self.part_crashed
+            return not serves and not self.cut and not self.end
         return True
 
     def may_say(self, kind: str) -> bool:
@@ -88,8 +90,10 @@ class Model:
         if fact == "received":
             self.heard = True
         elif fact == "asked":
-            self.asked = self.asked or (self.said == [COMPLETE] and not self.end)
+            self.asked = self.asked or self.serves
             self.asked_late = self.asked_late or bool(self.end)
+        elif fact == PART_CRASHED:
+            self.part_crashed = self.part_crashed or self.serves
         elif fact in ENDS:
             # What an application does that was cancelled makes no difference, but for its exit.
             self.end = "returned" if self.cut and fact == "raised" else fact
@@ -111,8 +115,8 @@ class Model:
         return COMPLETE in self.said
 
     @property
-    def in_startup(self) -> bool:
-        return not self.started and not self.end
+    def serves(self) -> bool:
+        return self.said == [COMPLETE] and not (self.asked or self.part_crashed or self.end)
 
     @property
     def has_said_its_last_word(self) -> bool:
@@ -121,7 +125,7 @@ class Model:
     @property
     def broke(self) -> bool:
         """Whether it has said that it cannot go on, with nobody asking it to stop."""
-        return NOT_STOPPED in self.said and not self.asked
+        return self.part_crashed or (NOT_STOPPED in self.said and not self.asked)
 
     @property
     def supported(self) -> bool | None:
@@ -157,7 +161,8 @@ class Model:
 
     def _state_once_started(self) -> str:
         if self.broke:
-            return "CRASHED" if self.end else "BREAKING"
+            breaks = "BREAKING" if NOT_STOPPED in self.said else "PART_CRASHED"
+            return "CRASHED" if self.end else breaks
         if not self.asked:
             if self.end == "returned":
                 return "STOPPED" if self.asked_late else "RETURNED"
@@ -168,8 +173,10 @@ class Model:
             if not self.end:
                 return "SAID_STOPPED"
             return "STOPPED" if self.end == "returned" else "STOP_FAILED"
-        if self.cut:
+        if self.cut == "ran out of time":
             return "STOP_TIMED_OUT" if self.end else "STOP_LATE"
+        if self.cut:
+            return "STOP_FAILED" if self.end else "STOP_CANCELLING"
         if not self.end:
             return "STOPPING"
         return "STOPPED_SILENTLY" if self.end == "returned" else "STOP_FAILED"
@@ -198,8 +205,8 @@ class Model:
 
     @property
     def failed_to_stop(self) -> bool:
-        timed_out = self.cut == "ran out of time" and self.said == [COMPLETE]
-        return self.asked and (NOT_STOPPED in self.said or self.end == "raised" or timed_out)
+        cut_short = self.cut and self.said == [COMPLETE]
+        return self.asked and bool(NOT_STOPPED in self.said or self.end == "raised" or cut_short)
 
     def error(self, mode: str) -> type[Exception] | None:
         """What the caller is told in the end; an exit aside, which is raised as it is."""
@@ -208,8 +215,9 @@ class Model:
                 return LifespanCrashed
             if not self.failed_to_stop:
                 return None
-            stopped_in_time = self.end and not (self.cut and self.said == [COMPLETE])
-            return ShutdownFailed if stopped_in_time else ShutdownTimeout
+            if self.said == [COMPLETE]:
+                return ShutdownTimeout if self.cut == "ran out of time" else ShutdownFailed
+            return ShutdownFailed if self.end else ShutdownTimeout
         if FAILED in self.said:
             return StartupFailed if self.end else StartupTimeout
         if not self.end or (self.cut == "ran out of time" and FOREIGN not in self.said):

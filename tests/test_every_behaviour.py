@@ -20,7 +20,9 @@ def test_outcome(behaviour: Behaviour, way: str, figures: dict[str, int]) -> Non
     for backend in behaviour.backends:
         for variant in LOOPS if backend == "asyncio" else [backend]:
             for mode in ("auto", "on"):
-                check(run(Trial(behaviour, way, mode, variant)))
+                for logger_raises in (False, True):
+                    trial = Trial(behaviour, way, mode, variant, logger_raises=logger_raises)
+                    check(run(trial))
     figures["behaviours"] = len(CATALOGUE)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from model import FACTS, FOREIGN, MESSAGES, NONSENSE, Model
+from model import FACTS, FOREIGN, MESSAGES, NONSENSE, PART_CRASHED, Model
 
 from anylifespan import LifespanProtocolError
 from anylifespan._core.protocol import TRANSITIONS, Event, Protocol, State
@@ -30,6 +30,8 @@ def happens(protocol: Protocol, fact: str) -> bool:
         protocol.receive_startup()
     elif fact == "asked":
         protocol.shutdown()
+    elif fact == PART_CRASHED:
+        protocol.part_crashes()
     elif fact in ENDS:
         protocol.end(ENDS[fact])
     elif fact in CUTS:
@@ -102,7 +104,7 @@ def pairs() -> Iterator[tuple[Protocol, Model, tuple[str, ...]]]:
 
 
 def facts_in(model: Model) -> tuple[object, ...]:
-    return (*model.said, model.heard, model.asked, model.asked_late, model.cut, model.end)
+    return tuple(tuple(value) if value is model.said else value for value in vars(model).values())
 
 
 def disagreements() -> Iterator[tuple[str, ...]]:

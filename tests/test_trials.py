@@ -132,7 +132,7 @@ def test_an_interruption_that_gets_lost_is_seen() -> None:
     report = observe(steps(receives, started, receives, stopped))
     report.fired = True
     report.trial = replace(report.trial, fault=Fault("cancel scope", "caller", 1, "asleep"))
-    with pytest.raises(AssertionError, match="the interruption got lost"):
+    with pytest.raises(AssertionError, match="the cancellation got lost"):
         check(report)
 
 

@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -20,9 +21,10 @@ import trio
 from anyio.lowlevel import checkpoint
 from apps import Boom
 from catalogue import BODY, LONG, SHUTDOWN_TIMEOUT, STARTUP_TIMEOUT, Behaviour, Resources
-from clocks import run_on
+from clocks import CLOSING, run_on
 from drives import DRIVES
 from leftovers import collected_garbage, complaints, generators, still_open, threads_and_descriptors
+from lines import Lines
 from points import Points
 
 from anylifespan import LifespanError, LifespanManager, LifespanProtocolError, Phase
@@ -32,6 +34,10 @@ if sys.version_info < (3, 11):
 
 # When another task does it, a while after the beginning; needs a seed.
 BY_ANOTHER_TASK = "by another task"
+# In a line of the library, whichever task runs it.
+IN_A_LINE = "in a line of the library"
+# What can happen between the line that makes something and the one that takes care of it.
+_OF_A_LINE = ("RuntimeWarning: coroutine", "ResourceWarning: Unclosed")
 # Seconds after which something is about to happen in the catalogue.
 MOMENTS = [0, 0.5, 1, 2, 5, STARTUP_TIMEOUT, BODY, BODY + 1, BODY + 2, BODY + SHUTDOWN_TIMEOUT]
 
@@ -40,9 +46,10 @@ MOMENTS = [0, 0.5, 1, 2, 5, STARTUP_TIMEOUT, BODY, BODY + 1, BODY + 2, BODY + SH
 class Fault:
     """What happens to whom, and when.
 
-    :ivar what: "cancel scope", "cancel task" (asyncio's own), "Ctrl-C" (trio's own) or "raise"
+    :ivar what: "cancel scope", "cancel task" (asyncio's own, and its first Ctrl-C), "Ctrl-C" (a
+        KeyboardInterrupt) or "raise"
     :ivar whom: "caller", "body" or "app"
-    :ivar point: at which of its scheduling points, from 1 on
+    :ivar point: at which of its scheduling points, or of the library's lines, from 1 on
     """
 
     what: str
@@ -64,6 +71,7 @@ class Trial:
     backend: str
     fault: Fault | None = None
     seed: int | None = None
+    logger_raises: bool = False
 
     @property
     def may_be_given_up(self) -> bool:
@@ -80,6 +88,10 @@ class Report:
     :ivar told: what other tasks were told that asked for the shutdown, or waited for a crash
     :ivar cancelled: whether a cancel scope of the caller's was left early
     :ivar fired: whether the fault came about before the lifespan was over
+    :ivar came_late: what the caller's next checkpoint raised, when the lifespan was over
+    :ivar raised: what the application raised, other than its cancellation
+    :ivar logged: the exceptions that were logged, and the texts
+    :ivar lines: the library's lines that were run, where that was asked for
     :ivar problems: what must never be seen, whatever happens
     """
 
@@ -90,6 +102,10 @@ class Report:
     told: list[BaseException] = field(default_factory=list)
     cancelled: bool = False
     fired: bool = False
+    came_late: BaseException | None = None
+    raised: list[BaseException] = field(default_factory=list)
+    logged: list[BaseException | str] = field(default_factory=list)
+    lines: Lines | None = None
     phase: Phase | None = None
     supported: bool | None = None
     seconds: float = 0.0
@@ -98,7 +114,13 @@ class Report:
     @property
     def errors(self) -> list[BaseException]:
         """The error; for a group, those in it."""
-        return list(_leaves(self.error))
+        error = self.error
+        if self.trial.way == "serve" and isinstance(error, trio.TrioInternalError):
+            # What trio's Nursery.start() makes of a task that fails while Ctrl-C interrupts the
+            # one that waits for it: a fault of trio's. What has happened is its cause.
+            assert "Internal nursery should not have multiple tasks" in str(error)
+            error = error.__cause__
+        return list(_leaves(error))
 
 
 class _Manager(LifespanManager):
@@ -125,18 +147,33 @@ class _Observation:
             mode=self.trial.mode,
             startup_timeout=STARTUP_TIMEOUT,
             shutdown_timeout=SHUTDOWN_TIMEOUT,
-            logger=_LOGGER,
+            logger=_Logger(self.report.logged, self.trial.logger_raises),
         )
 
     def points_of(self, whom: str) -> Points:
         fault = self.trial.fault
-        mine = fault is not None and fault.whom == whom and fault.moment != BY_ANOTHER_TASK
+        elsewhere = (BY_ANOTHER_TASK, IN_A_LINE)
+        mine = fault is not None and fault.whom == whom and fault.moment not in elsewhere
         return Points(
             fault.point if mine else 0,
             fault.moment if mine else "",
             partial(self.strike, fault.what if mine else ""),
             tell=partial(self.report.trace.append, whom),
         )
+
+    @property
+    def is_raised_at_a_line(self) -> bool:
+        """As asyncio has it at the second Ctrl-C; at the first it cancels the main task."""
+        fault = self.trial.fault
+        at_a_line = fault is not None and fault.moment == IN_A_LINE and fault.what == "Ctrl-C"
+        return at_a_line and not on_trio(self.trial.backend)
+
+    def at_a_line(self) -> AbstractContextManager[object]:
+        fault = self.trial.fault
+        if fault is None or fault.moment != IN_A_LINE:
+            return nullcontext()
+        self.report.lines = Lines(fault.point, partial(self.strike, fault.what))
+        return self.report.lines
 
     def strike(self, what: str) -> BaseException | None:
         if self.over:
@@ -148,6 +185,10 @@ class _Observation:
             self.scope.cancel()
         elif what == "cancel task":
             self.task.cancel()
+        elif self.is_raised_at_a_line:
+            raise KeyboardInterrupt
+        elif self.trial.fault.moment == IN_A_LINE:
+            signal.raise_signal(signal.SIGINT)
         else:
             _interrupt()
         return None
@@ -171,7 +212,11 @@ class _Observation:
             if on_trio(self.trial.backend):
                 # There the lifespan's task is in another, which may take a few more turns to end.
                 await anyio.wait_all_tasks_blocked()
-            tasks = [one for one in anyio.get_running_tasks() if one.id not in bystanders]
+            tasks = [
+                one
+                for one in anyio.get_running_tasks()
+                if one.id not in bystanders and one.name != CLOSING
+            ]
             if tasks:
                 report.problems.append(f"tasks were left: {tasks}")
             report.problems += [f"a generator was left: {one}" for one in still_open(begun)]
@@ -181,6 +226,13 @@ class _Observation:
             await self.call()
         except BaseException as exc:
             self.report.error = exc
+            if self.report.fired and self.is_raised_at_a_line:
+                raise  # on asyncio nothing goes on after that, as it ends the event loop
+        try:
+            await checkpoint()
+        except (asyncio.CancelledError, KeyboardInterrupt) as exc:
+            # What comes too late for the lifespan is raised at the caller's next checkpoint.
+            self.report.came_late = exc
 
     def company(self, random_: random.Random) -> Iterator[Callable[[], Awaitable[None]]]:
         """Other tasks, which do what they do at some moment."""
@@ -276,6 +328,9 @@ class _Observation:
             raise
         except BaseException as exc:
             tell(f"raised {type(exc).__name__}")
+            # Not what is the library's own, or the event loop's.
+            names = ("_Over", "Cancelled")
+            self.report.raised += [one for one in _leaves(exc) if type(one).__name__ not in names]
             raise
         else:
             tell("returned")
@@ -293,8 +348,12 @@ def run(trial: Trial) -> Report:
         collected_garbage(),
     ):
         _observe(report, complain)
-    if not trial.behaviour.unwinds and trial.fault is not None and trial.fault.whom == "app":
+    fault = trial.fault
+    at_a_line = fault is not None and fault.moment == IN_A_LINE
+    if not trial.behaviour.unwinds and (at_a_line or (fault is not None and fault.whom == "app")):
         report.problems.clear()
+    if at_a_line:
+        report.problems = [one for one in report.problems if not one.startswith(_OF_A_LINE)]
     if report.seconds > STARTUP_TIMEOUT + BODY + SHUTDOWN_TIMEOUT + trial.behaviour.deaf + 0.01:
         report.problems.append(f"it took {report.seconds} seconds")
     return report
@@ -314,7 +373,8 @@ def _observe(report: Report, complain: Callable[[object], None]) -> None:
     trial = report.trial
     observation = _Observation(report)
     try:
-        run_on(trial.backend, observation.main, seed=trial.seed, complain=complain)
+        with observation.at_a_line():
+            run_on(trial.backend, observation.main, seed=trial.seed, complain=complain)
     except BaseException as exc:
         # An event loop is ended by SystemExit and KeyboardInterrupt in any of its tasks.
         report.error = exc
@@ -322,9 +382,7 @@ def _observe(report: Report, complain: Callable[[object], None]) -> None:
     report.supported = observation.manager.supported
     if observation.running:
         report.problems.append("the application still runs")
-    if observation.resources.held:
-        report.problems.append(f"not closed: {observation.resources.held}")
-    report.problems += observation.resources.mistakes
+    report.problems += observation.resources.problems()
 
 
 def on_trio(backend: str) -> bool:
@@ -333,13 +391,11 @@ def on_trio(backend: str) -> bool:
 
 @trio.lowlevel.enable_ki_protection
 def _interrupt() -> None:
+    """Have it raised at the next checkpoint of the main task."""
     signal.raise_signal(signal.SIGINT)
 
 
 def _leaves(error: BaseException | None) -> Iterator[BaseException]:
-    if isinstance(error, trio.TrioInternalError):
-        # What trio's Nursery.start() makes of a task that fails while Ctrl-C interrupts its parent.
-        error = error.__cause__
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:
             yield from _leaves(one)
@@ -348,10 +404,16 @@ def _leaves(error: BaseException | None) -> Iterator[BaseException]:
 
 
 class _Logger(logging.Logger):
-    """Formats what it is told, and keeps nothing."""
+    """Keeps what is logged, and may raise then, as a filter does that asks for the request."""
+
+    def __init__(self, logged: list[BaseException | str], raises: bool) -> None:
+        super().__init__("trials", logging.DEBUG)
+        self._logged = logged
+        self._raises = raises
 
     def handle(self, record: logging.LogRecord) -> None:
-        record.getMessage()
-
-
-_LOGGER = _Logger("trials", logging.DEBUG)
+        self._logged.append(record.getMessage())
+        if record.exc_info and record.exc_info[1] is not None:
+            self._logged.append(record.exc_info[1])
+        if self._raises:
+            raise LookupError("there is no request")

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import trio
 from apps import Boom
 from model import CUTS, Model
-from trials import Report
+from trials import IN_A_LINE, Report
 
 from anylifespan import LifespanCrashed, Phase
 
@@ -62,8 +63,14 @@ def _wrong_outcome(report: Report) -> Iterator[str]:
 def _unexplained(report: Report) -> Iterator[str]:
     trial = report.trial
     fault = trial.fault if report.fired else None
+    yield from _lost(report)
+    history = report.history
+    if fault is not None and fault.moment == IN_A_LINE and fault.what == "Ctrl-C":
+        if trial.backend != "trio" or report.phase is Phase.IDLE:
+            return  # each line is as likely as not to have had its effect
+        history = history or ["raised KeyboardInterrupt"]  # in the line that calls it
     possible = _explanations(
-        tuple(report.history),
+        tuple(history),
         trial.mode,
         abandoned=fault is not None and fault.whom != "app",
         late=report.seconds >= LINGER,
@@ -72,7 +79,8 @@ def _unexplained(report: Report) -> Iterator[str]:
     if (report.phase, report.supported) not in {verdict[1:] for verdict in possible}:
         yield f"nothing explains how it ended; what could: {possible}"
     told = {verdict[0] for verdict in possible}
-    if not {type(error) for error in report.told} <= told:
+    as_crashes = {LifespanCrashed} if told & {SystemExit, KeyboardInterrupt} else set()
+    if not {type(error) for error in report.told} <= told | as_crashes:
         yield f"another task was told {report.told}, and there was but {told}"
     if fault is None:
         if not {type(error) for error in report.errors} <= told:
@@ -87,8 +95,6 @@ def _unexplained(report: Report) -> Iterator[str]:
             yield f"it was to raise one of {told}"
         return
     struck = [error for error in _with_contexts(report.errors) if _is_stroke(report, error)]
-    if not report.cancelled and not report.errors:
-        yield "the interruption got lost"
     for error in report.errors:
         if not _is_stroke(report, error) and type(error) not in told:
             yield f"{error!r} is none of {told}"
@@ -98,6 +104,55 @@ def _unexplained(report: Report) -> Iterator[str]:
         yield "what the body raised got lost"
     if fault.whom == "body" and trial.way == "async with" and report.errors != struck[-1:]:
         yield "what the body raised was to come out as it was"
+
+
+def _lost(report: Report) -> Iterator[str]:
+    """What was to be raised, by the table of ranks, or at least logged."""
+    fault = report.trial.fault
+    errors = report.errors
+    if not report.fired or fault is None:
+        pass
+    elif fault.moment == IN_A_LINE and fault.what == "Ctrl-C" and report.trial.backend != "trio":
+        # asyncio protects no line, so that what comes after may fail.
+        if not errors:
+            yield "Ctrl-C got lost"
+        return
+    if fault is not None and fault.what == "cancel task" and report.trial.way == "serve":
+        return  # anyio's TaskGroup.start() drops what the task has raised
+    if report.trial.way == "startup":
+        # Where the caller shuts down in a ``finally``, its error has the interruption as context.
+        errors = [*_with_contexts(errors)]
+    exits = [error for error in errors if isinstance(error, (KeyboardInterrupt, SystemExit))]
+    if report.fired and fault.whom == "caller" and not exits and not report.came_late:
+        crashed = any(isinstance(error, LifespanCrashed) for error in report.errors)
+        # asyncio's own cancellation waits for the next checkpoint; and so does one that comes
+        # while anyio's task group passes an error on.
+        may_be_late = fault.what == "cancel task" or report.trial.way == "serve"
+        if fault.what == "Ctrl-C":
+            yield "Ctrl-C got lost"
+        elif not report.cancelled and not (report.errors if may_be_late else crashed):
+            yield "the cancellation got lost"
+    shown = {id(one) for one in _with_causes([*report.errors, *report.told, *report.logged])}
+    texts = "\n".join(one for one in report.logged if isinstance(one, str))
+    for raised in report.raised:
+        if exits and isinstance(raised, KeyboardInterrupt):
+            continue  # one stands for the other
+        if id(raised) not in shown and type(raised).__name__ not in texts:
+            yield f"what the application raised got lost: {raised!r}"
+
+
+def _with_causes(errors: list[Any]) -> Iterator[BaseException]:
+    """Those, and all that led to them, or is in a group with others."""
+    left = [error for error in errors if isinstance(error, BaseException)]
+    seen: set[int] = set()
+    while left:
+        error = left.pop()
+        if id(error) in seen:
+            continue
+        seen.add(id(error))
+        yield error
+        more = (error.__cause__, error.__context__, *getattr(error, "exceptions", ()))
+        left += [one for one in more if one is not None]
 
 
 def _is_stroke(report: Report, error: BaseException) -> bool:
@@ -145,6 +200,8 @@ def _follow(
     model = Model()
     errors: set[type[BaseException] | None] = set()
     for place, fact in enumerate([*facts, ""]):
+        if place == asked == cut and model.serves:
+            model.happens("asked")  # before it is cut; elsewhere the order makes no difference
         if place == cut:
             if not model.is_possible(why):
                 return set()
