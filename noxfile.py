@@ -79,6 +79,7 @@ def lint(session: nox.Session) -> None:
     session.install(*nox.project.dependency_groups(PROJECT, "lint"), silent=True)
     session.run("ruff", "format", "--check")
     session.run("ruff", "check")
+    session.run("python", "tests/lint_assertions.py", "tests", "examples", "benchmarks")
 
 
 @nox.session
@@ -112,10 +113,10 @@ def exhaustive(session: nox.Session) -> None:
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """Whether the tests notice what is changed in the core: about half an hour."""
+    """Whether the tests notice what is changed in the library: about fifty minutes."""
     install(session, "tests")
     session.install(*nox.project.dependency_groups(PROJECT, "mutation"), silent=True)
-    session.run("python", "tests/mutation.py")
+    session.run("python", "tests/mutation.py", *session.posargs)
 
 
 @nox.session

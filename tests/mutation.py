@@ -1,22 +1,32 @@
-"""Change the code of the protocol and of the manager, and see whether the tests notice.
+"""Change the code of the library, and see whether the tests notice.
 
-``nox -s mutation`` runs this. Each module is changed in a copy of the project of its own. What the
+``nox -s mutation`` runs this, or ``python tests/mutation.py --all _core/protocol.py`` for all that
+can be changed in one module. Each module is changed in a copy of the project of its own. What the
 tests do not notice must be listed, with the reason, in equivalent_mutants.toml.
 """
 
 from __future__ import annotations
 
+import argparse
+import ast
+import json
 import os
+import random
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import TestOutcome
+from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,110 +34,290 @@ else:
     import tomli as tomllib
 
 PROJECT = Path(__file__).parent.parent
-# Those that are quick to notice come first, since the first that does ends it.
+LIBRARY = Path("src", "anylifespan")
+
+# The tests that are to notice what is changed in a module: one list is one run of pytest. Those
+# that are quick to notice come first, since the first that does ends it. After a colon stands
+# which tests of a file are meant.
+ROWS = [["test_rows_of_the_caller", "test_bad_input", "test_requests"], ["test_rows_of_the_app"]]
+EVERY = ["test_every_behaviour", "test_every_schedule"]
+# One with each plugin: the others take as long again, several times.
+IN_FIXTURES = ["test_in_fixtures:(module-crashes or trio-function-crashes)"]
 TESTS = {
-    "_core/protocol.py": [
-        ["test_protocol"],
-        ["test_rows_of_the_app"],
-        ["test_every_message_order"],
+    "_core/protocol": [["test_protocol"], ["test_rows_of_the_app"], ["test_every_message_order"]],
+    "_core/blocks": [["test_blocks"], ["test_rows_of_the_caller"]],
+    "_core/runs": [["test_used_twice"], ["test_compose", "test_middleware"]],
+    "_core/manager": [*ROWS, ["test_limits", "test_hostile", *EVERY], ["test_ctrl_c"], IN_FIXTURES],
+    "_core/lifespan _core/mailbox _core/ranks _core/outcome": [
+        *ROWS,
+        ["test_limits", "test_hostile", "test_where", *EVERY],
+        ["test_ctrl_c"],
     ],
-    "_core/manager.py": [
-        ["test_rows_of_the_caller", "test_bad_input", "test_requests"],
-        ["test_rows_of_the_app"],
-        ["test_in_fixtures", "test_every_behaviour", "test_every_schedule"],
+    "_core/log _core/options _core/requests _core/application _core/attempt _core/exceptions": [
+        *ROWS,
+        ["test_hostile", "test_limits"],
+        ["test_compose", "test_middleware", "test_every_behaviour"],
+    ],
+    "_core/hosting": [*ROWS, [*EVERY, "test_from_thread"], IN_FIXTURES],
+    "_core/where": [["test_where", "test_hostile"], ["test_rows_of_the_app"]],
+    "_core/ctrl_c": [["test_ctrl_c"], ["test_ctrl_c_at_every_line"]],
+    "__init__ errors": [["test_public_names", "test_rows_of_the_app"]],
+    "compose": [
+        ["test_compose", "test_limits", "test_used_twice", "test_public_names"],
+        ["test_bad_input", "test_every_behaviour"],
+    ],
+    "middleware": [
+        ["test_middleware", "test_used_twice"],
+        ["servers/test_under_servers:middleware-uvicorn"],
+    ],
+    "testing": [["test_testing"], ["test_leaks"]],
+    "from_thread": [["test_from_thread"]],
+    "compat/asgi_lifespan": [["test_compat_asgi_lifespan"]],
+    "pytest_plugin": [["test_pytest_plugin"], ["test_leaks:plugin"]],
+    "_diagnosis/leaks": [["test_leaks"]],
+    "_diagnosis/frames _diagnosis/watchdog _process/signals": [["test_cli"]],
+    "_process/terminate": [["test_middleware", "servers/test_drop_in_uvicorn"]],
+    "__main__ cli/_load cli/_run cli/_target": [["test_cli"]],
+    "cli/__init__ cli/_check cli/_report": [
+        ["test_cli"],
+        ["test_leaks:(check or strictly or last)"],
+    ],
+    "servers/uvicorn": [
+        ["servers/test_drop_in_uvicorn"],
+        ["servers/test_under_servers:drop-in-uvicorn"],
+    ],
+    "servers/gunicorn": [
+        ["servers/test_drop_in_gunicorn"],
+        ["servers/test_under_servers:drop-in-gunicorn"],
+    ],
+    "servers/_corn servers/hypercorn servers/anycorn": [
+        ["servers/test_drop_in_corn"],
+        ["servers/test_under_servers:(drop-in-hypercorn or drop-in-anycorn)"],
     ],
 }
+STEPS = {f"{name}.py": steps for names, steps in TESTS.items() for name in names.split()}
+# Each server that is started takes its time.
+FEW = {module: 10 for module in STEPS if module.startswith("servers/")}
+
 CONFIG = """
 [cosmic-ray]
-module-path = "src/anylifespan/{module}"
-timeout = 60.0
-test-command = "sh -c '{command}'"
+module-path = {module}
+timeout = 300.0
+test-command = {command}
 
 [cosmic-ray.distributor]
 name = "local"
 
 [cosmic-ray.filters.operators-filter]
-# | is used in annotations only, and * in signatures. What is compared by identity (None,
-# enumerations, tasks) is equal to nothing else, and raises a TypeError when asked for its order.
+# | is used in annotations only, * in signatures, and ** in calls, where nothing else may stand.
+# What is compared by identity (None, enumerations, tasks) is equal to nothing else, and raises a
+# TypeError when asked for its order.
 exclude-operators = [
-    "core/ReplaceBinaryOperator_(BitOr|Mul)_.*",
+    "core/ReplaceBinaryOperator_(BitOr|Mul|Pow)_.*",
     "core/ReplaceComparisonOperator_Is_(Eq|Lt|LtE|Gt|GtE)",
     "core/ReplaceComparisonOperator_IsNot_(NotEq|Lt|LtE|Gt|GtE)",
 ]
 """
-# A mutant may wait for ever, and time is virtual. The rarer event loops would notice no more.
-OPTIONS = (
-    r"-x -q -p no:cacheprovider -k \"not uvloop and not eager and not each_transition\" "
-    "-o faulthandler_timeout=6 -o faulthandler_exit_on_timeout=true"
-)
+# The rarer event loops would notice no more.
+CHOSEN = "not uvloop and not eager and not each_transition"
+# A mutant may wait for ever. Most time is virtual; tests that start processes end those themselves
+# after half a minute, and else would leave them behind.
+PATIENCE = 15
+PATIENCE_WITH_PROCESSES = 45
+WITH_PROCESSES = ("test_cli", "test_from_thread", "test_in_fixtures", "test_leaks", "servers/")
 # Other people's plugins take longer to be imported than most tests to run.
 FEW_PLUGINS = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1"
-REQUIRED = 0.95
+ABOUT_PLUGINS = ("test_in_fixtures", "test_leaks")
+REQUIRED = 0.97
 
 Mutant = tuple[str, str, str]
 
 
-def main() -> int:
-    with ThreadPoolExecutor() as pool:
-        results = dict(zip(TESTS, pool.map(mutate, TESTS), strict=True))
-    known = known_mutants()
-    unexplained = 0
-    for module, (tried, survivors) in results.items():
-        killed = tried - len(survivors)
-        print(f"{module}: {killed} of {tried} mutants killed ({killed / tried:.1%})")
-        for survivor in survivors:
-            reason = known.get(survivor, "")
-            unexplained += not reason
-            _, before, after = survivor
-            print(f"  - {before}\n  + {after}\n    {reason or 'NOT EXPLAINED'}")
-    enough = all(tried - len(left) >= REQUIRED * tried for tried, left in results.values())
-    return 0 if enough and not unexplained else 1
+@dataclass
+class Result:
+    """What became of a module's mutants.
 
-
-def mutate(module: str) -> tuple[int, list[Mutant]]:
-    """Try all mutants of a module.
-
-    :return: how many there are, and those that survived
+    :ivar mutants: how many there are
+    :ivar tried: how many of them were tried
+    :ivar survivors: those that no test has noticed
+    :ivar broken: what its tests say of the module as it is, if they fail
     """
+
+    module: str
+    mutants: int = 0
+    tried: int = 0
+    survivors: list[Mutant] = field(default_factory=list)
+    broken: str = ""
+
+
+def main() -> int:
+    options = arguments()
+    known = known_mutants()
+    killed = counted = unexplained = broken = 0
+    with ThreadPoolExecutor(2) as pool:
+        for result in pool.map(partial(mutate, options=options), options.modules or STEPS):
+            tell(result, known)
+            broken += bool(result.broken)
+            killed += result.tried - len(result.survivors)
+            explained = sum(bool(known.get(one)) for one in result.survivors)
+            counted += result.tried - explained
+            unexplained += len(result.survivors) - explained
+    share = killed / max(counted, 1)
+    print(f"{killed} of {counted} mutants killed that make a difference ({share:.1%})")
+    return 1 if share < REQUIRED or unexplained or broken else 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("modules", nargs="*", help='such as "_core/log.py"; without any, all')
+    parser.add_argument("--sample", type=int, default=20, help="how many mutants of each module")
+    parser.add_argument("--seed", type=int, default=0, help="which ones")
+    parser.add_argument("--all", action="store_true", help="all mutants")
+    options = parser.parse_args()
+    if unlisted := sorted({*modules_with_code()} - STEPS.keys()):
+        parser.error(f"no tests are listed for {', '.join(unlisted)}")
+    if unknown := sorted({*options.modules} - STEPS.keys()):
+        parser.error(f"no such module: {', '.join(unknown)}")
+    return options
+
+
+def modules_with_code() -> Iterator[str]:
+    for path in (PROJECT / LIBRARY).rglob("*.py"):
+        if len(ast.parse(path.read_text()).body) > 1:  # more than a docstring
+            yield path.relative_to(PROJECT / LIBRARY).as_posix()
+
+
+def tell(result: Result, known: dict[Mutant, str]) -> None:
+    if result.broken:
+        print(f"{result.module}: its tests fail as it is\n{result.broken}", flush=True)
+        return
+    killed = result.tried - len(result.survivors)
+    tried = f"{result.tried} tried of {result.mutants}"
+    print(f"{result.module}: {killed} of {result.tried} mutants killed ({tried})")
+    for survivor in result.survivors:
+        _, before, after = survivor
+        print(f"  - {before}\n  + {after}\n    {known.get(survivor) or 'NOT EXPLAINED'}")
+    sys.stdout.flush()
+
+
+def mutate(module: str, options: argparse.Namespace) -> Result:
+    """Try the mutants of a module, or a sample of them."""
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory)
-        for name in ("src", "tests", "pyproject.toml"):
+        for name in ("src", "tests", "examples", "pyproject.toml"):
             source = PROJECT / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
-        config = CONFIG.format(module=module, command=" && ".join(map(pytest, TESTS[module])))
-        (copy / "mutation.toml").write_text(config)
+            (shutil.copytree if source.is_dir() else shutil.copy2)(source, copy / name)
         # The copy is what is imported, wherever the project is installed.
         environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
+        run = partial(subprocess.run, cwd=copy, env=environment)
+        command = shlex.join(["sh", "-c", " && ".join(map(pytest, STEPS[module]))])
+        # What fails by itself would seem to notice everything.
+        undisturbed = run(shlex.split(command), capture_output=True, text=True)
+        if undisturbed.returncode:
+            return Result(module, broken=undisturbed.stdout + undisturbed.stderr)
+        path = str(LIBRARY / module)
+        config = CONFIG.format(module=json.dumps(path), command=json.dumps(command))
+        (copy / "mutation.toml").write_text(config)
         tools = Path(sys.executable).parent
-        for command in (
-            [tools / "cosmic-ray", "init", "mutation.toml", "mutation.sqlite"],
-            [tools / "cr-filter-operators", "mutation.sqlite", "mutation.toml"],
-            [tools / "cosmic-ray", "exec", "mutation.toml", "mutation.sqlite"],
-        ):
-            subprocess.run(command, cwd=copy, env=environment, check=True)
+        session = ["mutation.toml", "mutation.sqlite"]
+        run([tools / "cosmic-ray", "init", *session], check=True)
+        run([tools / "cr-filter-operators", *reversed(session)], check=True)
         with use_db(str(copy / "mutation.sqlite"), WorkDB.Mode.open) as database:
-            return outcome(module, database)
+            other_pythons = lines_of_other_pythons((copy / path).read_text())
+            limit = None if options.all else min(options.sample, FEW.get(module, options.sample))
+            mutants = keep_some(database, other_pythons, limit, options.seed)
+        run([tools / "cosmic-ray", "exec", *session], check=True)
+        with use_db(str(copy / "mutation.sqlite"), WorkDB.Mode.open) as database:
+            return outcome(module, mutants, database)
 
 
 def pytest(names: list[str]) -> str:
-    files = " ".join(f"tests/{name}.py" for name in names)
-    command = f"{sys.executable} -m pytest {OPTIONS}"
-    if "test_in_fixtures" in names:  # which is about plugins
-        return f"{command} {files}"
-    return f"{FEW_PLUGINS} {command} -p anyio.pytest_plugin {files}"
+    """The command for one run of it."""
+    files = [f"tests/{name.partition(':')[0]}.py" for name in names]
+    chosen = " and ".join([CHOSEN, *(name.partition(":")[2] for name in names if ":" in name)])
+    processes = any(name.startswith(WITH_PROCESSES) for name in names)
+    patience = PATIENCE_WITH_PROCESSES if processes else PATIENCE
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-k", chosen]
+    command += ["-o", f"faulthandler_timeout={patience}", "-o", "faulthandler_exit_on_timeout=true"]
+    if names[0].startswith(ABOUT_PLUGINS):
+        return shlex.join([*command, *files])
+    return f"{FEW_PLUGINS} {shlex.join([*command, '-p', 'anyio.pytest_plugin', *files])}"
 
 
-def outcome(module: str, database: Any) -> tuple[int, list[Mutant]]:
-    tried = 0
-    survivors = []
-    for _, result in database.completed_work_items:
-        # Filtered out, or what the tool cannot make of the code.
-        if result.test_outcome in (None, TestOutcome.INCOMPETENT):
+def lines_of_other_pythons(source: str) -> set[int]:
+    """The lines that tell versions of Python apart, and those that this one does not run."""
+    lines = set()
+    for node in ast.walk(ast.parse(source)):
+        if is_about_the_version(node):
+            lines.add(node.lineno)
+        body = getattr(node, "body", None)
+        for place, one in enumerate(body if isinstance(body, list) else ()):
+            if isinstance(one, ast.If) and is_about_the_version(one.test):
+                for other in not_run(one, body[place + 1 :]):
+                    lines.update(range(other.lineno, other.end_lineno + 1))
+    return lines
+
+
+def is_about_the_version(node: Any) -> bool:
+    return isinstance(node, ast.Compare) and ast.unparse(node.left) == "sys.version_info"
+
+
+def not_run(one: ast.If, following: list[Any]) -> list[Any]:
+    if not eval(ast.unparse(one.test), {"sys": sys}):
+        return one.body
+    return [*one.orelse, *(following if isinstance(one.body[-1], ast.Return) else ())]
+
+
+def keep_some(database: Any, other_pythons: set[int], limit: int | None, seed: int) -> int:
+    """Mark the others as done.
+
+    :return: how many mutants there are that could be tried
+    """
+    mutants = []
+    for item in database.pending_work_items:
+        [one] = item.mutations
+        if one.start_pos[0] in other_pythons:
+            leave_out(database, [item.job_id])
+        else:
+            place = (one.start_pos, one.end_pos)
+            mutants.append((place, one.operator_name, one.occurrence, item.job_id))
+    # They come in any order, and have other ids each time.
+    jobs = shuffled([(place, job) for place, _, _, job in sorted(mutants)], seed)
+    if limit is not None:
+        leave_out(database, jobs[limit:])
+    return len(jobs)
+
+
+def shuffled(jobs: list[tuple[Any, str]], seed: int) -> list[str]:
+    """In a random order, but second mutants of a place come after the first ones of all places.
+
+    An operator is replaced by a dozen others, and most tests notice all of them or none.
+    """
+    generator = random.Random(seed)
+    generator.shuffle(jobs)
+    seen: Counter[Any] = Counter()
+    turns = []
+    for place, job in jobs:
+        turns.append((seen[place], job))
+        seen[place] += 1
+    return [job for _, job in sorted(turns, key=lambda turn: turn[0])]
+
+
+def leave_out(database: Any, jobs: list[str]) -> None:
+    database.set_multiple_results(jobs, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
+
+
+def outcome(module: str, mutants: int, database: Any) -> Result:
+    result = Result(module, mutants)
+    for _, work in database.completed_work_items:
+        # Left out, or what the tool cannot make of the code.
+        if work.test_outcome in (None, TestOutcome.INCOMPETENT):
             continue
-        tried += 1
-        if result.test_outcome is TestOutcome.SURVIVED:
-            survivors.append((module, *changed_lines(result.diff)))
-    return tried, survivors
+        result.tried += 1
+        if work.test_outcome is TestOutcome.SURVIVED:
+            result.survivors.append((module, *changed_lines(work.diff)))
+    result.survivors.sort()
+    return result
 
 
 def changed_lines(diff: str) -> tuple[str, str]:

@@ -203,7 +203,8 @@ def test_check_json_all_well() -> None:
 def test_bad_usage(arguments: list[str], message: str, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
     (tmp_path / "needy.py").write_text("import not_installed\n")
-    done = anylifespan(*arguments, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(TESTS)})
+    path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = anylifespan(*arguments, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
     assert message in " ".join(done.stderr.split())
     assert done.stdout == ""
     assert done.returncode == 2

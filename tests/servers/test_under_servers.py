@@ -155,7 +155,7 @@ def test_a_startup_that_hangs_is_ended_and_the_log_says_where(case: Case, record
     # Without a lifespan of the server's, each request has tried.
     tries = 1 if case.server.knows_lifespan else 2
     assert record.output.count("app: starting") == tries
-    assert record.responses == [] if tries == 1 else [(503, None)] * tries
+    assert record.responses == ([] if tries == 1 else [(503, None)] * tries)
 
 
 @on("is interrupted in startup")
@@ -170,7 +170,7 @@ def test_a_startup_that_fails_is_told(case: Case, record: Record) -> None:
     assert "no database" in record.output
     tries = 1 if case.server.knows_lifespan else 2
     assert record.output.count("app: starting") == tries
-    assert record.responses == [] if tries == 1 else [(503, None)] * tries
+    assert record.responses == ([] if tries == 1 else [(503, None)] * tries)
 
 
 @on("crashes")
