@@ -234,8 +234,9 @@ async def test_a_sync_function_is_told_when_it_is_called(
     drive: Any, mode: Any, application: Any, message: str, no_task_left: None
 ) -> None:
     manager = LifespanManager(application, mode=mode)
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises(StartupFailed, match=message) as info:
         await drive(manager)
+    assert isinstance(info.value.__cause__, TypeError)
     assert manager.phase is Phase.FAILED
 
 
@@ -438,5 +439,5 @@ def test_errors_can_be_pickled(kind: Any) -> None:
 
 
 def test_an_error_of_ones_own_needs_no_more_than_a_text() -> None:
-    assert StartupFailed("text").message == ""
+    assert StartupFailed("text").message == "text"
     assert list(StartupTimeout("text").where) == []

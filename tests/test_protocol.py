@@ -22,7 +22,12 @@ RUNNING = set(State) - ENDED
 def protocol_in(state: State) -> Protocol:
     protocol = Protocol()
     protocol.state = state
-    protocol.cancelled = state in (State.START_LATE, State.START_CANCELLING, State.STOP_LATE)
+    protocol.cancelled = state in (
+        State.START_LATE,
+        State.START_CANCELLING,
+        State.STOP_LATE,
+        State.STOP_CANCELLING,
+    )
     return protocol
 
 

@@ -254,3 +254,40 @@ async def test_fastapi_with_a_real_client() -> None:
         ) as client,
     ):
         assert (await client.get("/")).json() == "hello world"
+
+
+async def test_a_variable_that_is_set_to_what_it_was(drive: Any) -> None:
+    """Nothing shows that it was set; so a request that has none gets it."""
+    same: contextvars.ContextVar[object] = contextvars.ContextVar("same")
+    value = object()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            same.set(value)
+            new.set("new")
+            await well_behaved(scope, receive, send)
+        else:
+            seen.append((same.get(None), new.get(None)))
+
+    async def body() -> None:
+        async def nothing(*args: Any) -> Any:
+            raise AssertionError("called")
+
+        def request() -> Any:
+            return manager.app({"type": "http"}, nothing, nothing)
+
+        with pytest.raises(StopIteration):
+            contextvars.Context().run(lambda: request().__await__().send(None))
+        own = object()
+        context = contextvars.copy_context()
+        context.run(same.set, own)
+        with pytest.raises(StopIteration):
+            context.run(lambda: request().__await__().send(None))
+        assert seen == [(value, "new"), (own, "new")]
+
+    new: contextvars.ContextVar[str] = contextvars.ContextVar("new")
+    seen: list[object] = []
+    same.set(value)
+    manager = LifespanManager(application)
+    await drive(manager, body)
+    assert len(seen) == 2

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import signal
 import sys
+import threading
+import time
 import weakref
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 from unittest import mock
 
@@ -169,6 +170,58 @@ async def test_b_cancelled_during_shutdown(passed: Any) -> None:
     assert scope.cancelled_caught
     assert passed(since, 10)
     assert resource.did == ["begun", "shutting down", "shut down"]
+
+
+@pytest.mark.parametrize("way", ["async with", "shutdown()"])
+async def test_b_cancelled_during_shutdown_goes_on_at_once(way: str, passed: Any) -> None:
+    """Out of the block or the call itself, not only at the next checkpoint."""
+    manager = LifespanManager(Resource(shutdown=10))
+    since = current_time()
+    with anyio.move_on_after(2) as scope:
+        if way == "async with":
+            async with manager:
+                pass
+        else:
+            await manager.startup()
+            await manager.shutdown()
+        raise AssertionError("not cancelled")
+    assert scope.cancelled_caught
+    assert passed(since, 10)
+    assert manager.phase is Phase.STOPPED
+
+
+async def test_cancel_cuts_the_shutdown_short(passed: Any) -> None:
+    resource = Resource(shutdown=10)
+    manager = LifespanManager(resource)
+    since = current_time()
+    await manager.startup()
+    async with anyio.create_task_group() as task_group:
+
+        async def shut_down() -> None:
+            with pytest.raises(ShutdownFailed, match="it was cancelled before it was done"):
+                await manager.shutdown()
+
+        task_group.start_soon(shut_down)
+        await anyio.sleep(1)
+        manager.cancel()
+    assert passed(since, 1)
+    assert resource.did == ["begun", "shutting down", "cancelled"]
+    manager.cancel()
+    await manager.shutdown()
+
+
+async def test_cancel_after_the_end_changes_nothing() -> None:
+    manager = LifespanManager(app(receives, started, sleeps(1), raises(ValueError("boom"))))
+    await manager.startup()
+    await manager.wait_crashed()
+    manager.cancel()
+    with pytest.raises(LifespanCrashed, match="ValueError: boom"):
+        await manager.shutdown()
+
+
+async def test_cancel_before_the_startup() -> None:
+    with pytest.raises(RuntimeError, match=r"cancel\(\) was called before the startup"):
+        LifespanManager(well_behaved).cancel()
 
 
 async def test_c_raises_in_the_body(structured_drive: Any, mode: Any, log: Any) -> None:
@@ -412,13 +465,13 @@ async def test_wait_crashed_returns_the_crash() -> None:
         await manager.shutdown()
 
 
-async def test_wait_crashed_raises_an_exit() -> None:
+async def test_an_exit_is_the_cause_of_the_crash_and_raised_by_shutdown() -> None:
     manager = LifespanManager(app(receives, started, sleeps(1), raises(SystemExit(3))))
     await manager.startup()
-    with pytest.raises(SystemExit):
-        await manager.wait_crashed()
-    with pytest.raises(SystemExit):
-        _ = manager.crash
+    for crash in (await manager.wait_crashed(), manager.crash):
+        assert isinstance(crash, LifespanCrashed)
+        assert isinstance(crash.__cause__, SystemExit)
+        assert crash.message == "SystemExit: 3"
     with pytest.raises(SystemExit):
         await manager.shutdown()
 
@@ -494,6 +547,55 @@ async def test_request_shutdown_in_a_callback_of_the_event_loop(backend: str) ->
         else:
             asyncio.get_running_loop().call_soon(manager.request_shutdown)
     assert manager.phase is Phase.STOPPED
+
+
+@pytest.mark.parametrize("library", ["asyncio", "trio"])
+@pytest.mark.parametrize("by", ["a signal handler", "another thread"])
+def test_request_shutdown_from_outside_the_event_loop(library: str, by: str) -> None:
+    """It is heard although nothing else wakes the event loop."""
+
+    def request(*args: object) -> None:
+        manager.request_shutdown()
+
+    def outside() -> None:
+        time.sleep(0.05)  # until the event loop has fallen asleep
+        if by == "another thread":
+            request()
+        else:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as task_group:
+            await task_group.start(manager.serve)
+            threading.Thread(target=outside).start()
+
+    manager = LifespanManager(well_behaved)
+    before = signal.signal(signal.SIGUSR1, request)
+    signal.set_wakeup_fd(-1)
+    since = time.monotonic()
+    try:
+        with fail_after_alarm(20):
+            anyio.run(main, backend=library)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert manager.phase is Phase.STOPPED
+    assert time.monotonic() - since < 10
+
+
+@contextmanager
+def fail_after_alarm(seconds: int) -> Iterator[None]:
+    """For an event loop that may not come back."""
+
+    def fail(*args: object) -> None:
+        raise TimeoutError("the event loop did not come back")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 async def test_shut_down_before_the_caller_of_startup_goes_on(passed: Any) -> None:
@@ -808,29 +910,6 @@ async def test_8_told_to_another_task_first() -> None:
                 with anyio.CancelScope(shield=True):
                     await anyio.sleep(2)
                 await anyio.sleep_forever()
-
-
-async def test_a_logger_that_raises(structured_drive: Any) -> None:
-    """The application is not left running, and the caller can be cancelled as before."""
-
-    class Broken(logging.Logger):
-        def warning(self, *args: Any, **options: Any) -> None:
-            raise ValueError("no log today")
-
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        try:
-            await app(receives, started, receives, stopped, hangs)(scope, receive, send)
-        finally:
-            ended.append("ended")
-
-    ended: list[str] = []
-    with anyio.CancelScope() as scope:
-        with pytest.raises(ValueError, match="no log today"):
-            await structured_drive(LifespanManager(application, logger=Broken("broken")))
-        assert ended == ["ended"]
-        scope.cancel()
-        await anyio.sleep_forever()
-    assert scope.cancelled_caught
 
 
 def test_the_event_loop_ends_without_a_shutdown(backend: str) -> None:
