@@ -15,8 +15,15 @@ import anyio
 import pytest
 from apps import Boom, app, hangs, raises, receives, sends, sleeps, started, well_behaved
 
-from anylifespan import LifespanCrashed, ShutdownFailed, StartupFailed, StartupTimeout
-from anylifespan.from_thread import start_blocking_lifespan
+from anylifespan import (
+    LifespanCrashed,
+    LifespanManager,
+    Phase,
+    ShutdownFailed,
+    StartupFailed,
+    StartupTimeout,
+)
+from anylifespan.from_thread import _cancel, start_blocking_lifespan
 
 LIBRARIES = ["asyncio", "trio"]
 
@@ -266,3 +273,26 @@ def test_an_application_that_ignores_its_cancellation_is_left_to_its_thread(
     finally:
         signal.signal(signal.SIGINT, before)
     assert "The application still runs in its thread, although it was cancelled." in caplog.text
+
+
+def test_ctrl_c_before_the_startup(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    def interrupted(*args: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("anylifespan.from_thread._wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        with start_blocking_lifespan(well_behaved, library):
+            raise AssertionError("it has not started")
+
+
+def test_ctrl_c_in_the_moment_in_which_it_starts_to_serve(library: str) -> None:
+    """It is shut down then, and not cancelled."""
+
+    async def main() -> None:
+        manager = LifespanManager(well_behaved)
+        await manager.startup()
+        _cancel(manager)
+        assert manager.phase is Phase.SERVING
+        await manager.shutdown()
+
+    anyio.run(main, backend=library)

@@ -88,6 +88,7 @@ async def test_startup_failed(either: Any, mode: str, log: pytest.LogCaptureFixt
     assert waiting == "Waiting for application startup."
     assert failed == "Application startup failed. Exiting."
     assert "no database" in why
+    assert "Exception in" not in why
 
 
 async def test_unsupported(either: Any, log: pytest.LogCaptureFixture) -> None:
