@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -104,6 +105,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # In the background of a shell it is ignored.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "exhaustive: runs with --exhaustive only")
     config.addinivalue_line("markers", "processes: starts many processes, and so takes its time")
     config.addinivalue_line("markers", "exhaustible: tries more with --exhaustive")
