@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def main(paths: Iterable[str]) -> int:
-    found = [f"{file}:{told}" for file in files(paths) for told in mistakes(file.read_text())]
+    found = [f"{file}:{one}" for file in files(paths) for one in mistakes(file.read_text())]
     print(*found, sep="\n", end="\n" if found else "")
     return 1 if found else 0
 

@@ -66,8 +66,7 @@ class Model:
             return not self.end
         if fact in CUTS:
             # While it serves, it is let alone.
-            serves = self.said == [COMPLETE] and not self.asked and not self.part_crashed
-            return not serves and not self.cut and not self.end
+            return not self.serves and not self.cut and not self.end
         return True
 
     def may_say(self, kind: str) -> bool:

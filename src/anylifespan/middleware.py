@@ -80,7 +80,7 @@ class LifespanMiddleware:
             "mode": mode,
         }
         self._on_crash = on_crash
-        self._new_manager(None)  # so that what is wrong with the options is told now
+        self._new_manager(None)  # raises now if an option is wrong
         self._runs: Runs[ASGI3App] = Runs()  # how requests call the application in each
         # By the event loop: the start under way by which a request starts the application, and what
         # has the place of the server when that is done.

@@ -186,7 +186,7 @@ class Lifespan:
         self._context = copy_context()
         _running[id(self.coroutine)] = self
         # Nothing is raised, a cancellation neither: a task group would take that for its own, and
-        # whoever waits for the lifespan is told anyway.
+        # whoever waits for the lifespan learns of it anyway.
         raised: BaseException | None = None
         try:
             with self._cancel_scope:
@@ -202,7 +202,7 @@ class Lifespan:
             if self.event_loop.is_running():
                 self._end()
             else:
-                # It was closed, and this coroutine with it: nobody is left who could be told.
+                # It was closed, and this coroutine with it: nobody waits for it any longer.
                 self._close_mailboxes()
             self._context = None
             _running.pop(id(self.coroutine), None)

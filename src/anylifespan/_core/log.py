@@ -49,11 +49,11 @@ class Log:
             _print(f"anylifespan: {text % args if args else text}", exc_info, exc)
 
 
-def _print(text: str, told: BaseException | None, failure: BaseException) -> None:
+def _print(text: str, reported: BaseException | None, failure: BaseException) -> None:
     with suppress(Exception):  # there is no other place to report it
         print(text, file=sys.stderr)
-        if told is not None:
-            traceback.print_exception(told)
+        if reported is not None:
+            traceback.print_exception(reported)
         print("The logger raised this when it was given the above:", file=sys.stderr)
         traceback.print_exception(failure)
 
