@@ -585,6 +585,14 @@ for concurrent, at_once in ((False, "one_by_one"), (True, "at_once")):
     )
 
 
+add(
+    "says_that_it_stopped_unasked",
+    "22, 10",
+    steps(receives, started, sleeps(1), sends("lifespan.shutdown.complete"), receives, stopped),
+    SERVED,
+)
+
+
 def in_middleware(app: Make) -> Make:
     return lambda resources: LifespanMiddleware(
         app(resources), startup_timeout=None, shutdown_timeout=None, on_crash="log"

@@ -76,7 +76,7 @@ class Model:
         if kind in (COMPLETE, FAILED):
             return not self.said
         if kind == STOPPED:
-            return self.said == [COMPLETE] and self.asked
+            return self.said == [COMPLETE] and (self.asked or self.serves)
         return kind == NOT_STOPPED and self.said == [COMPLETE]
 
     # What has happened
@@ -101,6 +101,8 @@ class Model:
         else:
             kind = fact.removeprefix("sent ")
             allowed = self.may_say(kind)
+            if kind == STOPPED and self.serves:  # which nobody has asked for
+                return True
             first_mistake = kind == FOREIGN and not self.said and not self.end and not self.cut
             if allowed or first_mistake:
                 self.said.append(kind)

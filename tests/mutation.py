@@ -60,6 +60,7 @@ TESTS = {
     ],
     "_core/hosting": [*ROWS, [*EVERY, "test_from_thread"], IN_FIXTURES],
     "_core/where": [["test_where", "test_hostile"], ["test_rows_of_the_app"]],
+    "_core/frames": [["test_frames"], ["test_cli"]],
     "_core/ctrl_c": [["test_ctrl_c"], ["test_ctrl_c_at_every_line"]],
     "__init__ errors": [["test_public_names", "test_rows_of_the_app"]],
     "compose": [
@@ -75,7 +76,7 @@ TESTS = {
     "compat/asgi_lifespan": [["test_compat_asgi_lifespan"]],
     "pytest_plugin": [["test_pytest_plugin"], ["test_leaks:plugin"]],
     "_diagnosis/leaks": [["test_leaks"]],
-    "_diagnosis/frames _diagnosis/watchdog _process/signals": [["test_cli"]],
+    "_diagnosis/watchdog _process/signals": [["test_cli"]],
     "_process/terminate": [["test_middleware", "servers/test_drop_in_uvicorn"]],
     "__main__ cli/_load cli/_run cli/_target": [["test_cli"]],
     "cli/__init__ cli/_check cli/_report": [

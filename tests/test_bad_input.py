@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 import math
 import pickle
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
 from traceback import FrameSummary, StackSummary
 from typing import Any
 from unittest.mock import AsyncMock
@@ -16,11 +19,15 @@ from conftest import BACKENDS
 
 from anylifespan import (
     LifespanManager,
+    LifespanMiddleware,
     LifespanProtocolError,
     Phase,
     ShutdownTimeout,
     StartupFailed,
     StartupTimeout,
+    combine,
+    lifespan_of,
+    with_lifespan,
 )
 
 pytestmark = pytest.mark.anyio
@@ -338,6 +345,46 @@ async def test_a_task_that_outlived_the_application(backend: str) -> None:
 
     async with anyio.create_task_group() as task_group, LifespanManager(application):
         pass
+
+
+# A lifespan is no application
+
+
+@asynccontextmanager
+async def lifespan(app: Any) -> AsyncIterator[None]:
+    yield
+
+
+async def undecorated(app: Any) -> AsyncIterator[None]:
+    yield
+
+
+def lifespan_of_old(app: Any) -> Iterator[None]:
+    yield
+
+
+LIFESPANS = {
+    "decorated": lifespan,
+    "undecorated": undecorated,
+    "generator": lifespan_of_old,
+    "entered": lifespan(None),
+    "partial": partial(lifespan),
+    "lifespan_of": lifespan_of(well_behaved),
+}
+
+
+@pytest.mark.parametrize("given", LIFESPANS.values(), ids=LIFESPANS)
+@pytest.mark.parametrize(
+    "take", [LifespanManager, LifespanMiddleware, lifespan_of, with_lifespan, combine]
+)
+def test_a_lifespan_function_is_no_application(take: Any, given: Any) -> None:
+    with pytest.raises(TypeError, match=r" is a lifespan, not an ASGI application: give it to its"):
+        take(given)
+
+
+async def test_a_function_that_returns_a_lifespan_is_no_application(drive: Any, mode: Any) -> None:
+    with pytest.raises(StartupFailed, match=r"<lambda>\(scope\) returned _AsyncGeneratorContext"):
+        await drive(LifespanManager(lambda scope: lifespan(scope), mode=mode))
 
 
 # The order of the calls

@@ -145,10 +145,14 @@ async def test_a_startup_that_raises_is_told_with_its_traceback() -> None:
 
 async def test_a_traceback_that_the_application_has_sent_is_not_told_twice() -> None:
     sent = "Traceback (most recent call last):\n  its own"
-    failing = app(receives, sends("lifespan.startup.failed", sent), raises(Boom()))
+    failing = app(receives, sends("lifespan.startup.failed", sent), raises(Boom("no broker")))
     async with plain_server(LifespanMiddleware(failing)) as server:
         answer = await server.ask("startup")
-    assert answer["message"] == f"the application failed to start: {sent}"
+    assert "its own" not in answer["message"]
+    first, *traceback = answer["message"].splitlines()
+    assert first == "the application failed to start: Boom: no broker"
+    assert traceback[0] == "Traceback (most recent call last):"
+    assert traceback[-1] == "apps.Boom: no broker"
 
 
 async def test_without_a_lifespan_it_serves() -> None:

@@ -497,6 +497,42 @@ async def test_17_an_invalid_message_raises_in_its_send(drive: Any, mode: Any) -
     assert manager.phase is Phase.STOPPED
 
 
+STOP = "lifespan.shutdown.complete"
+
+
+async def test_22_an_unasked_shutdown_complete_is_tolerated(
+    drive: Any, mode: Any, log: Any
+) -> None:
+    application = app(receives, started, sends(STOP), sends(STOP), receives, stopped)
+    manager = LifespanManager(application, mode=mode)
+    await drive(manager)
+    assert manager.phase is Phase.STOPPED
+    assert levels(log) == [logging.WARNING] * 2
+    assert log.messages[0] == (
+        "The application sent lifespan.shutdown.complete before it was asked to shut down; "
+        "going on."
+    )
+
+
+STOP = "lifespan.shutdown.complete"
+
+
+async def test_22_and_then_returns(drive: Any, log: Any) -> None:
+    manager = LifespanManager(app(receives, started, sends(STOP)))
+    await drive(manager)
+    assert manager.phase is Phase.STOPPED
+    assert levels(log) == [logging.WARNING, logging.INFO]
+
+
+STOP = "lifespan.shutdown.complete"
+
+
+async def test_22_and_then_raises(drive: Any) -> None:
+    application = app(receives, started, sends(STOP), raises(ValueError("died")))
+    with pytest.raises(LifespanCrashed, match="ValueError: died"):
+        await drive(LifespanManager(application))
+
+
 async def test_17_what_it_does_then_decides(drive: Any) -> None:
     application = app(receives, sends("lifespan.shutdown.complete"))
     with pytest.raises(StartupFailed) as info:

@@ -72,14 +72,18 @@ def with_lifespan(
 
 
 def lifespan_of(
-    *apps: ASGIApp, concurrent: bool = False, shutdown_timeout: float | None = DEFAULT_TIMEOUT
+    *apps: ASGIApp,
+    lifespan: Lifespan | None = None,
+    concurrent: bool = False,
+    shutdown_timeout: float | None = DEFAULT_TIMEOUT,
 ) -> Callable[[Any], AbstractAsyncContextManager[Any]]:
     """The lifespans of these applications, as one to be given to another::
 
-        app = FastAPI(lifespan=lifespan_of(reports))
+        app = FastAPI(lifespan=lifespan_of(reports, lifespan=lifespan))
         app.mount("/reports", reports)
 
-    They start in this order and stop in reverse. If one does not start, those that have been
+    They start in this order and stop in reverse. The lifespan of the application itself, if it has
+    one, starts before them and stops after them. If one does not start, those that have been
     started are shut down; if one crashes, so does the whole. The errors name the application. What
     they put into their states is yielded.
 
@@ -87,6 +91,8 @@ def lifespan_of(
     is over. If it has mode ``"on"``, an application that raises in its startup is an error.
 
     :param apps: ASGI applications; those that have no lifespan are passed over
+    :param lifespan: the own lifespan of the application that this is given to, as
+        ``Starlette(lifespan=...)`` takes it
     :param concurrent: start all at once, and stop all at once
     :param shutdown_timeout: seconds the shutdown of each may take at most; None for no limit but
         that of the outer manager
@@ -95,28 +101,40 @@ def lifespan_of(
     """
     for app in apps:
         as_asgi3(app)
+    if lifespan is not None:
+        _check_lifespan(lifespan)
     seconds = check_seconds("shutdown_timeout", shutdown_timeout)
+    return partial(
+        _lifespans, apps=apps, lifespan=lifespan, concurrent=concurrent, shutdown_timeout=seconds
+    )
 
-    return lambda _: asynccontextmanager(_lifespans)(apps, concurrent, seconds)
 
-
+@asynccontextmanager
 @protected
 async def _lifespans(
-    apps: tuple[ASGIApp, ...], concurrent: bool, shutdown_timeout: float
+    app: Any,
+    *,
+    apps: tuple[ASGIApp, ...],
+    lifespan: Lifespan | None,
+    concurrent: bool,
+    shutdown_timeout: float,
 ) -> AsyncIterator[Any]:
     count = len(apps)
     whole = current_lifespan()
     parts = [
-        _Part(app, {}, shutdown_timeout, whole, f" (application {number} of {count})" * (count > 1))
-        for number, app in enumerate(apps, 1)
+        _Part(one, {}, shutdown_timeout, whole, f" (application {number} of {count})" * (count > 1))
+        for number, one in enumerate(apps, 1)
     ]
+    state = _State({})
     async with AsyncExitStack() as stack:
+        if lifespan is not None:
+            own = _Entered(_checked(lifespan, lifespan(app)))
+            state.add(await stack.enter_async_context(own), name_of(lifespan))
         if concurrent:
             await stack.enter_async_context(_AtOnce(parts, whole).manager)
         else:
             for part in parts:
                 await part.enter(stack)
-        state = _State({})
         for part in parts:
             state.add(part.state, part.name)
         # Starlette complains of any mapping where the server knows no state.
@@ -169,12 +187,12 @@ class _WithLifespan:
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         phase = "startup"
-        swallowed: list[BaseException] = []
+        entered: list[_Entered] = []
         try:
             async with AsyncExitStack() as stack:
-                stack.push(partial(_raise_first, swallowed))
+                stack.push(partial(_raise_swallowed, entered))
                 state = scope.setdefault("state", {})
-                request_app = await self._start(stack, state, swallowed)
+                request_app = await self._start(stack, state, entered)
                 stack.enter_context(self._runs.under_way(request_app, state))
                 await send({"type": "lifespan.startup.complete"})
                 phase = "shutdown"
@@ -188,13 +206,13 @@ class _WithLifespan:
         self,
         stack: AsyncExitStack,
         scope_state: MutableMapping[str, Any],
-        swallowed: list[BaseException],
+        entered: list[_Entered],
     ) -> ASGI3App:
         before = copy_context()
         state = _State(scope_state)
         for lifespan in self._lifespans:
-            context_manager = _Unswallowing(_checked(lifespan, lifespan(self._app)), swallowed)
-            state.add(await stack.enter_async_context(context_manager), name_of(lifespan))
+            entered.append(_Entered(_checked(lifespan, lifespan(self._app))))
+            state.add(await stack.enter_async_context(entered[-1]), name_of(lifespan))
         part = _Part(self._app, state.whole, self._shutdown_timeout, current_lifespan())
         with state.watched(part.name):
             await part.enter(stack)
@@ -205,19 +223,15 @@ class _WithLifespan:
 
 
 @protected
-class _Unswallowing:
-    """A lifespan that may swallow an exception, as context managers do; yet nothing serves then.
+class _Entered:
+    """A lifespan of the user's: entered as all code of the user's is run, and left whatever comes.
 
-    :param swallowed: where to put the exception
+    :ivar swallowed: what it swallowed as it was left, as context managers may
     """
 
-    def __init__(
-        self,
-        lifespan: AbstractAsyncContextManager[Mapping[str, Any] | None],
-        swallowed: list[BaseException],
-    ) -> None:
+    def __init__(self, lifespan: AbstractAsyncContextManager[Mapping[str, Any] | None]) -> None:
         self._lifespan = lifespan
-        self._swallowed = swallowed
+        self.swallowed: BaseException | None = None
 
     @unprotected
     async def __aenter__(self) -> Mapping[str, Any] | None:
@@ -229,16 +243,18 @@ class _Unswallowing:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        # Protected from Ctrl-C, unlike what is entered: it is to be left, whatever comes.
+        # Protected from Ctrl-C, or it could be left open.
         handled = await self._lifespan.__aexit__(exc_type, exc, traceback)
-        if handled and exc is not None:
-            self._swallowed.append(exc)
+        if handled:
+            self.swallowed = exc
         return handled
 
 
-def _raise_first(swallowed: list[BaseException], *exc_info: object) -> None:
-    if swallowed:
-        raise swallowed[0]
+def _raise_swallowed(entered: list[_Entered], *exc_info: object) -> None:
+    """A lifespan may swallow an exception, but nothing serves then: the first of them goes on."""
+    for lifespan in reversed(entered):
+        if lifespan.swallowed is not None:
+            raise lifespan.swallowed
 
 
 @protected
@@ -275,11 +291,8 @@ class _Part(LifespanManager):
         """Start it, and have the stack shut it down; without a lifespan, there is nothing to do."""
         try:
             await stack.enter_async_context(self)
-        except LifespanUnsupported as error:
-            self.log_unsupported(error)
-
-    def log_unsupported(self, error: LifespanUnsupported) -> None:
-        self._log.info("The application has no lifespan (%s); going on without it.", error.message)
+        except LifespanUnsupported:
+            self._log_unsupported()
 
     async def __aenter__(self) -> LifespanManager:
         with self._named():
@@ -344,8 +357,8 @@ class _AtOnce:
             async with part:
                 started.set()
                 await self._stop.wait()
-        except LifespanUnsupported as error:
-            part.log_unsupported(error)
+        except LifespanUnsupported:
+            part._log_unsupported()
             started.set()
         except BaseException as exc:
             if not contains(exc):

@@ -39,7 +39,12 @@ class LifespanUnsupported(LifespanError):
     """The application has no lifespan, and the mode is ``"on"``.
 
     :ivar message: why the application is taken to have none
+    :ivar swallowed: whether an application inside of it has one, which never gets to see it
     """
+
+    def __init__(self, text: str = "", *, message: str = "", swallowed: bool = False) -> None:
+        super().__init__(text, message=message)
+        self.swallowed = swallowed
 
 
 class StartupFailed(LifespanError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 from .attempt import attempt
@@ -63,6 +65,12 @@ def _is_double_callable(app: Any) -> bool:
     else:
         # What can be called with nothing, too, is a factory with options.
         double = not inspect.iscoroutinefunction(app) and not _takes(signature, 0)
+    if _is_lifespan_function(app):
+        raise TypeError(
+            f"{name_of(app)} is a lifespan, not an ASGI application: give it to its application, "
+            "as FastAPI(lifespan=...), or to with_lifespan(app, ...); lifespan_of(..., "
+            "lifespan=...) takes it beside the lifespans of other applications"
+        )
     if double and _takes(signature, 1):
         return True
     raise TypeError(
@@ -84,6 +92,14 @@ def _is_plainly_asgi3(app: Any) -> bool:
         and not function.__code__.co_flags & inspect.CO_VARARGS
         and not function.__code__.co_kwonlyargcount
     )
+
+
+def _is_lifespan_function(app: Any) -> bool:
+    """Whether it is what ``Starlette(lifespan=...)`` takes, or what that returns."""
+    if isinstance(app, AbstractAsyncContextManager):
+        return True
+    function = inspect.unwrap(app.func if isinstance(app, partial) else app)
+    return inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
 
 
 def _function(app: Any) -> Any:
@@ -126,7 +142,7 @@ def _why_not_callable(app: object) -> str:
 def _single_callable(app: Any) -> ASGI3App:
     async def asgi3(scope: Scope, receive: Receive, send: Send) -> None:
         instance: object = app(scope)
-        if not callable(instance) or _is_asgi3(instance):
+        if not callable(instance) or _is_asgi3(instance) or _is_lifespan_function(instance):
             if inspect.iscoroutine(instance):
                 instance.close()
             raise NotAwaitableError(
@@ -165,6 +181,8 @@ def name_of(app: object) -> str:
     """What to call it in an error: the module and the name of its function or class."""
 
     def name() -> str:
+        if isinstance(app, partial):
+            return name_of(app.func)
         name = getattr(app, "__qualname__", None) or type(app).__qualname__
         return f"{getattr(app, '__module__', None) or type(app).__module__}.{name}"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from traceback import format_exception
 
 from ..errors import LifespanCrashed, LifespanError
 from .attempt import attempt
+from .frames import own_traceback
 from .hosting import cancellations
 
 if sys.version_info < (3, 11):
@@ -59,13 +59,24 @@ def describe(raised: BaseException | None) -> str:
 def in_full(raised: BaseException) -> str:
     """An exception as a message to a server, for its log: with the traceback of what was raised."""
     if not isinstance(raised, LifespanError):
-        return "".join(format_exception(raised)).rstrip()
+        return own_traceback(raised)
     text = str(raised)
     cause = raised.__cause__
-    # Starlette sends its traceback itself; that of a crash has been logged when it happened.
-    if cause is None or isinstance(raised, LifespanCrashed) or "Traceback (" in text:
+    # The traceback of a crash was logged when it happened.
+    if cause is None or isinstance(raised, LifespanCrashed):
         return text
     return f"{text}\n{in_full(cause)}"
+
+
+def reason(message: str, raised: BaseException | None) -> str:
+    """Why something failed: what the application said, or else what it raised.
+
+    Starlette, and whoever does as it does, sends a traceback for a message and then raises what it
+    is of, which says the same in one line.
+    """
+    if not message or (raised is not None and "Traceback (most recent call last)" in message):
+        return describe(raised)
+    return message
 
 
 def add_note(raised: BaseException | None, note: str) -> None:

@@ -27,12 +27,14 @@ from ..errors import LifespanProtocolError
 from . import application
 from .ctrl_c import protected, unprotected
 from .exceptions import EXITS, contains, only_leaf, without
+from .frames import show
 from .hosting import EventLoop, event_loop
 from .log import Log
 from .mailbox import Mailbox
+from .options import in_seconds
 from .protocol import ENDED, LAST_WORDS, STARTUP, Event, Protocol, State
 from .requests import Variables, variables_of
-from .where import show, where_waiting
+from .where import where_waiting
 
 # Seconds that an application has left to end by itself, once it has said all that it may say.
 LINGER = 5.0
@@ -63,6 +65,7 @@ class _Over(Exception):
 class Lifespan:
     """One run of an application's lifespan.
 
+    :ivar app: the application
     :ivar protocol: where it is
     :ivar required: whether the application must have a lifespan
     :ivar message: the text that came with the application's last word
@@ -78,7 +81,6 @@ class Lifespan:
     """
 
     __slots__ = (
-        "_app",
         "_cancel_scope",
         "_cancelled_at",
         "_context",
@@ -97,6 +99,7 @@ class Lifespan:
         "_variables",
         "_watched",
         "_whole",
+        "app",
         "coroutine",
         "crashed",
         "decided_at",
@@ -140,7 +143,7 @@ class Lifespan:
         self.decided_at: float | None = None
         self.stopping_at: float | None = None
         self.ended_at: float | None = None
-        self._app = app
+        self.app = app
         self._scope = scope
         self._variables = variables  # those of its startup, for requests
         self._on_crash = on_crash
@@ -209,9 +212,9 @@ class Lifespan:
 
     @unprotected
     async def _call(self) -> None:
-        returned = self._app(self._scope, self._receive, self._send)
+        returned = self.app(self._scope, self._receive, self._send)
         if type(returned) is not CoroutineType:  # what most are is seen at once
-            returned = application.awaitable(self._app, returned)
+            returned = application.awaitable(self.app, returned)
         await returned
 
     async def _receive(self) -> dict[str, str]:
@@ -255,6 +258,11 @@ class Lifespan:
             before, self._context = self._context or Context(), None
             variables_of(copy_context(), before=before, into=self._variables)
             self._decide()
+        elif self.protocol.state is State.SERVING:
+            self._log.warning(
+                "The application sent lifespan.shutdown.complete before it was asked to shut down; "
+                "going on."
+            )
         elif event is not None:
             # Its text is the application's, so a str in name only, perhaps.
             self._take_last_word(str.__str__(message.get("message", "")))
@@ -319,9 +327,8 @@ class Lifespan:
         state = self.protocol.state
         if self._given_up:
             self._log.warning(
-                "The application that was left running has ended %g seconds after it was "
-                "cancelled.",
-                self._time() - self._cancelled_at,
+                "The application that was left running has ended %s after it was cancelled.",
+                in_seconds(self._time() - self._cancelled_at),
                 exc_info=self.raised,
             )
         elif state is State.RETURNED:
@@ -430,10 +437,10 @@ class Lifespan:
                 continue
             looks += 1
             self._log.warning(
-                "The application still runs %g seconds after it was cancelled: it ignores the "
+                "The application still runs %s after it was cancelled: it ignores the "
                 "cancellation, or waits for a thread that cannot be cancelled. It is waiting "
                 "at:\n%s",
-                PATROL * looks,
+                in_seconds(PATROL * looks),
                 show(where_waiting(self.coroutine)),
             )
             self._given_up = give_up
@@ -483,9 +490,8 @@ class Lifespan:
         self.where = where_waiting(self.coroutine)
         if self.protocol.state in LAST_WORDS:
             self._log.warning(
-                "The application still runs %g seconds after %s; cancelling it. It is waiting "
-                "at:\n%s",
-                self._time() - self._last_word_at,
+                "The application still runs %s after %s; cancelling it. It is waiting at:\n%s",
+                in_seconds(self._time() - self._last_word_at),
                 self.protocol.state.value,
                 show(self.where),
             )

@@ -374,8 +374,12 @@ class LifespanManager:
         if problems:
             self._told = True
         if self._mode == "auto":
-            outcome.log_unsupported(lifespan, self._log)
+            self._log_unsupported()
         return problems
+
+    def _log_unsupported(self) -> None:
+        if self._lifespan is not None:
+            outcome.log_unsupported(self._lifespan, self._log)
 
     async def _stop(self, lifespan: Lifespan, *, give_up: bool) -> Problems:
         """Shut down.

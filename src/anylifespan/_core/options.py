@@ -53,3 +53,8 @@ def check_seconds(name: str, value: Any) -> float:
         return float(value)
     except OverflowError:  # an int beyond all floats
         return math.inf
+
+
+def in_seconds(value: float) -> str:
+    """A length of time in words."""
+    return f"{value:g} second{'' if value == 1 else 's'}"

@@ -13,12 +13,14 @@ from ..errors import (
     StartupFailed,
     StartupTimeout,
 )
-from .application import NotAwaitableError
-from .exceptions import describe
+from .application import NotAwaitableError, name_of
+from .exceptions import describe, reason
+from .frames import raised_at, show
+from .inside import swallowed_by
 from .lifespan import Lifespan
 from .log import Log
+from .options import in_seconds
 from .protocol import BROKEN, ENDED, State
-from .where import show
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -34,22 +36,24 @@ def startup_error(lifespan: Lifespan, *, timeout: float) -> BaseException | None
     state = lifespan.outcome
     error: LifespanError | None = None
     if state is State.UNSUPPORTED and lifespan.required:
-        reason = _why_unsupported(lifespan)
+        why, swallowed = _why_unsupported(lifespan)
         error = LifespanUnsupported(
-            f'the application has no lifespan: {reason}; use mode "auto" to go on without one',
-            message=reason,
+            f"the application has no lifespan: {why}; "
+            f'use mode "auto" to go on without one{"." * bool(swallowed)}{swallowed}',
+            message=why,
+            swallowed=bool(swallowed),
         )
     elif state is State.START_RAISED and lifespan.required:
-        reason = describe(lifespan.raised)
-        error = StartupFailed(f"the application raised in its startup: {reason}", message=reason)
+        why = describe(lifespan.raised)
+        error = StartupFailed(f"the application raised in its startup: {why}", message=why)
     elif state is State.START_FAILED:
-        reason = _reason(lifespan)
-        error = StartupFailed(f"the application failed to start: {reason}", message=reason)
+        why = reason(lifespan.message, lifespan.raised)
+        error = StartupFailed(f"the application failed to start: {why}", message=why)
     elif state in (State.MISTAKEN, State.DECLINED, State.START_LATE, State.START_TIMED_OUT):
         error = _timed_out(StartupTimeout, lifespan, "startup", timeout)
     elif isinstance(lifespan.raised, NotAwaitableError):
-        reason = str(lifespan.raised)
-        error = StartupFailed(f"this is no ASGI application: {reason}", message=reason)
+        why = str(lifespan.raised)
+        error = StartupFailed(f"this is no ASGI application: {why}", message=why)
     return _caused(error, lifespan) or _crash_or_exit(lifespan)
 
 
@@ -61,11 +65,9 @@ def shutdown_error(lifespan: Lifespan, *, timeout: float) -> BaseException | Non
     state = lifespan.outcome
     error: LifespanError | None = None
     if state in (State.STOP_FAILED, State.STOP_CANCELLING):
-        reason = _reason(lifespan)
+        why = reason(lifespan.message, lifespan.raised)
         deaf = _STILL_RUNS if state is State.STOP_CANCELLING else ""
-        error = ShutdownFailed(
-            f"the application failed to shut down: {reason}{deaf}", message=reason
-        )
+        error = ShutdownFailed(f"the application failed to shut down: {why}{deaf}", message=why)
     elif state in (
         State.SAID_STOPPED,
         State.SAID_NOT_STOPPED,
@@ -78,11 +80,11 @@ def shutdown_error(lifespan: Lifespan, *, timeout: float) -> BaseException | Non
 
 def crash(lifespan: Lifespan) -> LifespanCrashed:
     """How the application died while it was serving."""
-    reason = describe(lifespan.raised) if lifespan.raised is not None else lifespan.message
+    why = describe(lifespan.raised) if lifespan.raised is not None else lifespan.message
     runs_on = lifespan.outcome not in ENDED and lifespan.protocol.cancelled
     error = LifespanCrashed(
-        f"the application's lifespan crashed while serving: {reason}{_STILL_RUNS * runs_on}",
-        message=lifespan.message or reason,
+        f"the application's lifespan crashed while serving: {why}{_STILL_RUNS * runs_on}",
+        message=reason(lifespan.message, lifespan.raised),
     )
     error.__cause__ = lifespan.raised
     return error
@@ -97,10 +99,9 @@ def log_unsupported(lifespan: Lifespan, log: Log) -> None:
             exc_info=lifespan.raised,
         )
     elif lifespan.outcome is State.UNSUPPORTED:
-        log.info(
-            "The application has no lifespan (%s); going on without it.",
-            _why_unsupported(lifespan),
-        )
+        why, swallowed = _why_unsupported(lifespan)
+        tell = log.warning if swallowed else log.info
+        tell("The application has no lifespan (%s); going on without it.%s", why, swallowed)
 
 
 def left_open(complaint: BaseException) -> Exception:
@@ -135,15 +136,19 @@ def _crash_or_exit(lifespan: Lifespan) -> BaseException | None:
     return lifespan.raised if lifespan.outcome is State.EXITED else None
 
 
-def _reason(lifespan: Lifespan) -> str:
-    return lifespan.message or describe(lifespan.raised)
-
-
-def _why_unsupported(lifespan: Lifespan) -> str:
-    """What made it plain that the application has no lifespan."""
+def _why_unsupported(lifespan: Lifespan) -> tuple[str, str]:
+    """What made it plain that the application has no lifespan, and what may be wrong with that."""
     if lifespan.raised is None:
-        return "it returned before it had answered lifespan.startup"
-    return f"it raised {describe(lifespan.raised)}"
+        why = "it returned before it had answered lifespan.startup"
+    else:
+        why = f"it raised {describe(lifespan.raised)}{raised_at(lifespan.raised)}"
+    swallowed = swallowed_by(lifespan.app)
+    if swallowed is None:
+        return why, ""
+    return why, (
+        f" But {name_of(swallowed)}, inside of it, has one, which is never started: have whatever "
+        "is around it pass on scopes of the type 'lifespan'."
+    )
 
 
 def _timed_out(
@@ -152,14 +157,14 @@ def _timed_out(
     phase: str,
     timeout: float,
 ) -> LifespanError:
-    text = f"the application did not finish its {phase} within {timeout:g} seconds"
+    text = f"the application did not finish its {phase} within {in_seconds(timeout)}"
     if lifespan.outcome not in ENDED:
         text += _STILL_RUNS
     if lifespan.message:
-        text += f". It had said: {lifespan.message}"
+        text += f". It had said: {reason(lifespan.message, lifespan.raised)}"
     return kind(
         f"{text}. It was waiting at:\n{show(lifespan.where)}",
-        message=lifespan.message or text,
+        message=reason(lifespan.message, lifespan.raised) if lifespan.message else text,
         timeout=timeout,
         where=lifespan.where,
     )

@@ -129,6 +129,8 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.DECLINED: _ends_as(State.START_FAILED),
     State.SERVING: {
         Event.SHUTDOWN: State.STOPPING,
+        # Anycorn's dispatcher sends it for a part without a lifespan; every server serves on.
+        Event.SHUTDOWN_COMPLETE: State.SERVING,
         # Starlette sends it when a task group in the application's lifespan dies.
         Event.SHUTDOWN_FAILED: State.BREAKING,
         Event.PART_CRASH: State.PART_CRASHED,

@@ -39,12 +39,6 @@ def where_waiting(coroutine: object) -> StackSummary:
     return StackSummary.from_list([FrameSummary(*place) for stack in stacks for place in stack])
 
 
-def show(where: StackSummary) -> str:
-    """The stack as an indented text, as Python prints one."""
-    nothing = "  (no frame of its own to be seen)"
-    return attempt(lambda: "".join(where.format()).rstrip(), "") or nothing
-
-
 def is_apps_own(frame: FrameType) -> bool:
     """Whether a frame is the application's, and not of the machinery that runs it."""
     return _module_of(frame).partition(".")[0] not in _NOT_THE_APP

@@ -24,8 +24,8 @@ from anyio import TaskInfo, get_current_task, get_running_tasks
 from anyio.lowlevel import checkpoint
 
 from .._core.application import name_of
+from .._core.frames import own_frames
 from .._core.where import where_waiting
-from .frames import own_frames
 
 # Threads that wait for the next function to run, and are nobody's in particular.
 _POOLS = ("AnyIO worker thread", "asyncio_", "Trio thread")

@@ -11,7 +11,7 @@ from traceback import StackSummary, walk_stack
 
 import anyio
 
-from .frames import own_frames
+from .._core.frames import own_frames
 
 _INTERVAL = 0.05
 # Seconds without a sign of life before an event loop is taken to be blocked.

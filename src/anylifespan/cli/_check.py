@@ -26,6 +26,7 @@ from ._report import (
     print_failure,
     print_left_behind,
     print_table,
+    print_why_unsupported,
 )
 from ._target import Target, run_on
 
@@ -108,7 +109,8 @@ class Check:
                 await manager.shutdown()
         except LifespanUnsupported as exc:
             phase.outcome = "unsupported"
-            if self.required:
+            result.why_unsupported = exc.message
+            if self.required or exc.swallowed:
                 result.failure = Failure.of(exc)
         except LifespanCrashed as exc:
             phase.outcome = "crashed"
@@ -156,6 +158,7 @@ class Check:
             print_table(console, self.results)
             for result in self.results:
                 print_failure(console, result)
+                print_why_unsupported(console, result)
                 print_left_behind(console, result)
             untried = self.backends[len(self.results) :]
             if untried:

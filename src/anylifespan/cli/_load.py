@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from .._diagnosis.frames import own_traceback
+from .._core.frames import own_traceback
 
 
 def load_app(name: str, *, factory: bool, app_dir: str) -> Any:

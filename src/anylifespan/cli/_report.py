@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import LifespanError, ShutdownTimeout, StartupTimeout
-from .._diagnosis.frames import own_frames, own_traceback
+from .._core.frames import own_frames, own_traceback
 from .._diagnosis.leaks import Leak
 
 
@@ -105,6 +105,7 @@ class Result:
     startup: Phase = field(default_factory=Phase)
     shutdown: Phase = field(default_factory=Phase)
     supported: bool | None = None
+    why_unsupported: str | None = None
     state: list[str] = field(default_factory=list)
     failure: Failure | None = None
     left_behind: list[LeftBehind] | None = None
@@ -183,6 +184,14 @@ def print_failure(console: Console, result: Result) -> None:
         console.print(Text("".join(where.format()).rstrip()), soft_wrap=True)
     if failure.traceback:
         console.print(Text(failure.traceback), soft_wrap=True)
+
+
+def print_why_unsupported(console: Console, result: Result) -> None:
+    """Why it is taken to have no lifespan, where that is no failure."""
+    if result.why_unsupported is not None and result.failure is None:
+        console.print()
+        console.print(Text(f"{result.backend}: no lifespan", style="bold yellow"))
+        console.print(Text(result.why_unsupported), soft_wrap=True)
 
 
 def _cell(phase: Phase) -> Text:

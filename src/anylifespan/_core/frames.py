@@ -1,0 +1,96 @@
+"""Stacks and tracebacks, cut to what their reader can change.
+
+Between the user's own frames lie those of frameworks, two dozen in any FastAPI application, which
+are the same each time. So the user's own frames and the innermost one, where it happened, are what
+is shown, and how many others there are. None of them is ours.
+"""
+
+from __future__ import annotations
+
+import os.path
+from functools import lru_cache
+from traceback import FrameSummary, StackSummary, TracebackException, walk_tb
+from typing import Any
+
+from .attempt import attempt
+
+_LIBRARY = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+
+class CutStack(StackSummary):
+    """The user's own frames and the innermost one.
+
+    :ivar left_out: how many frames there are besides
+    """
+
+    left_out = 0
+
+    def format(self, **options: Any) -> list[str]:
+        """As :meth:`traceback.StackSummary.format`, with a line for what is left out."""
+        lines = super().format(**options)
+        if self.left_out:
+            frames = "frame" if self.left_out == 1 else "frames"
+            lines.append(f"  ({self.left_out} {frames} of installed packages not shown)\n")
+        return lines
+
+
+def own_frames(stack: StackSummary) -> CutStack:
+    """The frames of a stack to be shown; if none is the user's, all that are not ours."""
+    shown = [frame for frame in stack if not _is_in(frame, (_LIBRARY,))]
+    own = [frame for frame in shown if _is_users(frame)]
+    if own and own[-1] is not shown[-1]:
+        own.append(shown[-1])
+    cut = CutStack(own or shown)
+    cut.left_out = len(shown) - len(cut)
+    return cut
+
+
+def own_traceback(raised: BaseException) -> str:
+    """The traceback of an exception, and of those that led to it, each with its own frames."""
+    whole = TracebackException.from_exception(raised)
+    _cut(whole)
+    return "".join(whole.format()).rstrip()
+
+
+def show(stack: StackSummary) -> str:
+    """The own frames of a stack as an indented text, as Python prints one."""
+    nothing = "  (no frame of its own to be seen)"
+    return attempt(lambda: "".join(own_frames(stack).format()).rstrip(), "") or nothing
+
+
+def raised_at(raised: BaseException) -> str:
+    """Where an exception was raised, to be added to a line: the last of the user's own frames."""
+
+    def place() -> str:
+        stack = StackSummary.extract(walk_tb(raised.__traceback__), lookup_lines=False)
+        frame = [one for one in own_frames(stack) if _is_users(one)][-1]
+        return f", at {frame.filename}:{frame.lineno} in {frame.name}"
+
+    return attempt(place, "")
+
+
+def _cut(one: TracebackException | None) -> None:
+    if one is None:
+        return
+    one.stack = own_frames(one.stack)
+    for other in (one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())):
+        _cut(other)
+
+
+def _is_users(frame: FrameSummary) -> bool:
+    return not frame.filename.startswith("<") and not _is_in(frame, _installed())
+
+
+def _is_in(frame: FrameSummary, directories: tuple[str, ...]) -> bool:
+    path = os.path.realpath(frame.filename)
+    return any(path.startswith(one + os.sep) for one in directories)
+
+
+@lru_cache(maxsize=1)
+def _installed() -> tuple[str, ...]:
+    """Where Python and what is installed beside it have their code."""
+    import sysconfig  # which takes its time, and only an error needs
+
+    paths = sysconfig.get_paths()
+    names = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
+    return tuple({os.path.realpath(paths[name]) for name in names})

@@ -1,0 +1,71 @@
+"""An application inside of another that never gets to see its lifespan.
+
+A middleware that reads ``scope["path"]`` raises on a lifespan, and one that passes on requests
+alone returns. Both look like an application without a lifespan, and what the framework inside of
+them would have started is never started.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import Any
+
+from .attempt import attempt
+
+# Where middleware keeps the application that it wraps.
+_WRAPPED = ("app", "_app", "asgi_app", "application", "asgi", "inner", "wrapped", "__wrapped__")
+# Where frameworks keep what they are to run: Litestar, Quart, and this library's with_lifespan().
+_TO_RUN = (
+    "on_startup",
+    "on_shutdown",
+    "_lifespan_managers",
+    "before_serving_funcs",
+    "after_serving_funcs",
+    "while_serving_gens",
+    "_lifespans",
+)
+
+
+def swallowed_by(app: object) -> object:
+    """An application inside of this one that has a lifespan, if there is one; else None.
+
+    :param app: one that has none, by all that could be seen
+    """
+    seen = {id(app)}
+    layers = [app]
+    nothing: list[object] = []
+    for layer in layers:
+        for one in attempt(partial(_inside, layer), nothing):
+            if id(one) not in seen:
+                seen.add(id(one))
+                layers.append(one)
+                if attempt(partial(_has_lifespan, one), False):
+                    return one
+    return None
+
+
+def _inside(app: Any) -> list[object]:
+    """What the application wraps: what it keeps, or what it is a closure or a method of."""
+    # Not getattr(), since mocks make up attributes when they are asked for them.
+    attributes = getattr(app, "__dict__", {})
+    wrapped = [attributes.get(name) for name in _WRAPPED]
+    if inspect.isfunction(app):
+        wrapped += [cell.cell_contents for cell in app.__closure__ or ()]
+    if inspect.ismethod(app):
+        wrapped += [app.__self__, app.__func__]
+    return [one for one in wrapped if callable(one)]
+
+
+def _has_lifespan(app: Any) -> bool:
+    attributes = getattr(app, "__dict__", {})
+    router = attributes.get("router")
+    if router is not None and hasattr(type(router), "lifespan"):  # Starlette and FastAPI
+        default = type(router.lifespan_context).__name__ == "_DefaultLifespan"
+        return not default or _is_to_run_something(router.__dict__)
+    return _is_to_run_something(attributes)
+
+
+def _is_to_run_something(attributes: dict[str, Any]) -> bool:
+    lists = (attributes.get(name) for name in _TO_RUN)
+    return any(isinstance(one, (list, tuple)) and len(one) > 0 for one in lists)
