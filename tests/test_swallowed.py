@@ -101,7 +101,15 @@ async def test_it_is_said_that_an_application_inside_is_never_started(
 
 @pytest.mark.parametrize(
     "inside",
-    [Starlette(), FastAPI(), Litestar(logging_config=None), Quart("shop"), refuses, MagicMock(), print],
+    [
+        Starlette(),
+        FastAPI(),
+        Litestar(logging_config=None),
+        Quart("shop"),
+        refuses,
+        MagicMock(),
+        print,
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)

@@ -47,9 +47,7 @@ def swallowed_by(app: object) -> object:
 
 def _inside(app: Any) -> list[object]:
     """What the application wraps: what it keeps, or what it is a closure or a method of."""
-    # Not getattr(), since mocks make up attributes when they are asked for them.
-    attributes = getattr(app, "__dict__", {})
-    wrapped = [attributes.get(name) for name in _WRAPPED]
+    wrapped = [_attribute(app, name) for name in _WRAPPED]
     if inspect.isfunction(app):
         wrapped += [cell.cell_contents for cell in app.__closure__ or ()]
     if inspect.ismethod(app):
@@ -58,14 +56,19 @@ def _inside(app: Any) -> list[object]:
 
 
 def _has_lifespan(app: Any) -> bool:
-    attributes = getattr(app, "__dict__", {})
-    router = attributes.get("router")
+    router = _attribute(app, "router")
     if router is not None and hasattr(type(router), "lifespan"):  # Starlette and FastAPI
         default = type(router.lifespan_context).__name__ == "_DefaultLifespan"
-        return not default or _is_to_run_something(router.__dict__)
-    return _is_to_run_something(attributes)
+        return not default or _is_to_run_something(router)
+    return _is_to_run_something(app)
 
 
-def _is_to_run_something(attributes: dict[str, Any]) -> bool:
-    lists = (attributes.get(name) for name in _TO_RUN)
+def _is_to_run_something(app: Any) -> bool:
+    lists = (_attribute(app, name) for name in _TO_RUN)
     return any(isinstance(one, (list, tuple)) and len(one) > 0 for one in lists)
+
+
+def _attribute(app: Any, name: str) -> Any:
+    # Mocks make up attributes when they are asked for them.
+    there = inspect.getattr_static(app, name, None) is not None
+    return getattr(app, name) if there else None
