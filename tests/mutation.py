@@ -59,6 +59,7 @@ TESTS = {
         ["test_compose", "test_middleware", "test_every_behaviour"],
     ],
     "_core/hosting": [*ROWS, [*EVERY, "test_from_thread"], IN_FIXTURES],
+    "_core/inside": [["test_swallowed"]],
     "_core/where": [["test_where", "test_hostile"], ["test_rows_of_the_app"]],
     "_core/frames": [["test_frames"], ["test_cli"]],
     "_core/ctrl_c": [["test_ctrl_c"], ["test_ctrl_c_at_every_line"]],
@@ -67,7 +68,7 @@ TESTS = {
         ["test_compose", "test_limits", "test_used_twice", "test_public_names"],
         ["test_bad_input", "test_every_behaviour"],
     ],
-    "middleware": [
+    "middleware/__init__ middleware/_run middleware/_by_request middleware/_on_crash": [
         ["test_middleware", "test_used_twice"],
         ["servers/test_under_servers:middleware-uvicorn"],
     ],
@@ -77,7 +78,7 @@ TESTS = {
     "pytest_plugin": [["test_pytest_plugin"], ["test_leaks:plugin"]],
     "_diagnosis/leaks": [["test_leaks"]],
     "_diagnosis/watchdog _process/signals": [["test_cli"]],
-    "_process/terminate": [["test_middleware", "servers/test_drop_in_uvicorn"]],
+    "_process/server": [["test_middleware", "servers/test_drop_in_uvicorn"]],
     "__main__ cli/_load cli/_run cli/_target": [["test_cli"]],
     "cli/__init__ cli/_check cli/_report": [
         ["test_cli"],

@@ -13,7 +13,10 @@ class PlainServer:
     """Drives the lifespan of an application, and sends it requests.
 
     :ivar state: that of the lifespan
+    :ivar raised: what the application has raised in its lifespan
     """
+
+    raised: BaseException | None = None
 
     def __init__(
         self,
@@ -58,14 +61,18 @@ async def plain_server(app: Any, state: dict[str, Any] | None = None) -> AsyncIt
 
     async def lifespan() -> None:
         with scope:
-            await app(
-                {"type": "lifespan", "asgi": {"version": "3.0"}, "state": state},
-                events_of_app.receive,
-                answers_of_app.send,
-            )
+            try:
+                await app(
+                    {"type": "lifespan", "asgi": {"version": "3.0"}, "state": state},
+                    events_of_app.receive,
+                    answers_of_app.send,
+                )
+            except (Exception, SystemExit) as exc:
+                server.raised = exc
 
     scope = CancelScope()
+    server = PlainServer(app, ask, state, scope)
     with events, events_of_app, answers_of_app, answers:
         async with create_task_group() as task_group:
             task_group.start_soon(lifespan)
-            yield PlainServer(app, ask, state, scope)
+            yield server

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -25,10 +26,19 @@ from apps import (
     stopped,
     well_behaved,
 )
+from conftest import BACKENDS
 from plain_server import plain_server, request
 
-from anylifespan import LifespanCrashed, LifespanManager, LifespanMiddleware
-from anylifespan._process.terminate import terminate
+from anylifespan import (
+    LifespanCrashed,
+    LifespanManager,
+    LifespanMiddleware,
+    LifespanUnsupported,
+    ShutdownTimeout,
+    StartupFailed,
+    StartupTimeout,
+)
+from anylifespan._process.server import find_server
 
 pytestmark = pytest.mark.anyio
 
@@ -121,6 +131,7 @@ async def test_a_startup_that_hangs_is_told_with_its_place() -> None:
     assert "did not finish its startup within 3 seconds. It was waiting at:" in answer["message"]
     assert 'apps.py", line' in answer["message"]
     assert "in hangs" in answer["message"]
+    assert isinstance(server.raised, StartupTimeout)
 
 
 async def test_a_startup_that_fails_is_told() -> None:
@@ -131,16 +142,20 @@ async def test_a_startup_that_fails_is_told() -> None:
         "type": "lifespan.startup.failed",
         "message": "the application failed to start: no database",
     }
+    assert isinstance(server.raised, StartupFailed)
 
 
 async def test_a_startup_that_raises_is_told_with_its_traceback() -> None:
-    failing = app(receives, raises(Boom("no database")))
+    """And raised on, as if there were no middleware."""
+    boom = Boom("no database")
+    failing = app(receives, raises(boom))
     async with plain_server(LifespanMiddleware(failing, mode="on")) as server:
         answer = await server.ask("startup")
     first, second, *_, last = answer["message"].splitlines()
     assert first == "the application raised in its startup: Boom: no database"
     assert second == "Traceback (most recent call last):"
     assert last == "apps.Boom: no database"
+    assert server.raised is boom
 
 
 async def test_a_traceback_that_the_application_has_sent_is_not_told_twice() -> None:
@@ -166,6 +181,7 @@ async def test_without_a_lifespan_in_mode_on() -> None:
         answer = await server.ask("startup")
     assert answer["type"] == "lifespan.startup.failed"
     assert "the application has no lifespan" in answer["message"]
+    assert isinstance(server.raised, LifespanUnsupported)
 
 
 async def test_in_mode_off_the_application_is_left_alone() -> None:
@@ -186,6 +202,18 @@ async def test_a_shutdown_that_hangs_is_told_with_its_place() -> None:
     assert answer["type"] == "lifespan.shutdown.failed"
     assert "did not finish its shutdown within 3 seconds" in answer["message"]
     assert "in hangs" in answer["message"]
+    assert isinstance(server.raised, ShutdownTimeout)
+
+
+async def test_a_shutdown_that_raises_is_told_and_raised_on() -> None:
+    boom = Boom("no goodbye")
+    failing = app(receives, started, receives, raises(boom))
+    async with plain_server(LifespanMiddleware(failing)) as server:
+        await server.ask("startup")
+        answer = await server.ask("shutdown")
+    assert answer["type"] == "lifespan.shutdown.failed"
+    assert "apps.Boom: no goodbye" in answer["message"]
+    assert server.raised is boom
 
 
 async def test_a_server_that_raises_at_the_answer_does_not_lose_it(
@@ -245,9 +273,8 @@ async def test_a_server_whose_receive_raises(log: pytest.LogCaptureFixture) -> N
         await checkpoint()
 
     failing = LifespanMiddleware(app(receives, started, receives, raises(Boom("no goodbye"))))
-    with pytest.raises(BaseException) as info:  # noqa: PT011
+    with pytest.raises(ConnectionError):
         await failing({"type": "lifespan", "state": {}}, receive, send)
-    assert isinstance(getattr(info.value, "exceptions", (None,))[0], ConnectionError)
     assert log.messages == ["The server has broken off the lifespan; its shutdown failed."]
     assert "no goodbye" in log.text
 
@@ -275,6 +302,67 @@ async def test_on_crash_is_called(asynchronous: bool) -> None:
     assert answer == {"type": "lifespan.shutdown.failed", "message": str(crash)}
     assert "Boom: died" in str(crash)
     assert isinstance(crash.__cause__, Boom)
+    assert server.raised is crash.__cause__
+
+
+async def test_on_crash_is_cancelled_by_the_shutdown(log: pytest.LogCaptureFixture) -> None:
+    at = anyio.Event()
+    ended: list[str] = []
+
+    async def pages(crash: LifespanCrashed) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("paged")
+
+    async with plain_server(
+        LifespanMiddleware(app(*crashing(at, Boom())), on_crash=pages)
+    ) as server:
+        await server.ask("startup")
+        at.set()
+        await wait_all_tasks_blocked()
+        assert (await server.ask("shutdown"))["type"] == "lifespan.shutdown.failed"
+    assert ended == ["paged"]
+    assert len(log.messages) == 1
+
+
+async def test_on_crash_that_cannot_be_cancelled_does_not_hold_up_the_shutdown(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    at, sent = anyio.Event(), anyio.Event()
+
+    async def pages(crash: LifespanCrashed) -> None:
+        with anyio.CancelScope(shield=True):
+            await sent.wait()
+
+    middleware = LifespanMiddleware(app(*crashing(at, Boom())), on_crash=pages)
+    async with plain_server(middleware) as server:
+        await server.ask("startup")
+        at.set()
+        await wait_all_tasks_blocked()
+        since = anyio.current_time()
+        assert (await server.ask("shutdown"))["type"] == "lifespan.shutdown.failed"
+        assert anyio.current_time() - since == pytest.approx(5)
+    assert log.messages[1].startswith(
+        f"on_crash ({pages!r}) still runs 5 seconds after it was cancelled"
+    )
+    sent.set()
+    await wait_all_tasks_blocked()
+
+
+async def test_on_crash_that_exits_ends_the_driver_with_it() -> None:
+    at = anyio.Event()
+
+    def exits(crash: LifespanCrashed) -> None:
+        sys.exit(3)
+
+    middleware = LifespanMiddleware(app(*crashing(at, Boom())), on_crash=exits)
+    async with plain_server(middleware) as server:
+        await server.ask("startup")
+        at.set()
+        await wait_all_tasks_blocked()
+        assert isinstance(server.raised, SystemExit)
+        assert server.raised.code == 3
 
 
 async def test_on_crash_that_raises_is_logged(log: pytest.LogCaptureFixture) -> None:
@@ -289,7 +377,7 @@ async def test_on_crash_that_raises_is_logged(log: pytest.LogCaptureFixture) -> 
         await wait_all_tasks_blocked()
         await server.ask("shutdown")
     assert "not even that" in log.text
-    assert f"on_crash of {middleware!r} raised an exception." in log.messages
+    assert f"on_crash ({fails!r}) raised an exception." in log.messages
 
 
 async def test_after_a_crash_that_is_only_logged_it_serves_on(
@@ -306,58 +394,162 @@ async def test_after_a_crash_that_is_only_logged_it_serves_on(
         assert (await server.ask("shutdown"))["type"] == "lifespan.shutdown.failed"
 
 
-@pytest.fixture
-def received() -> Iterator[list[int]]:
-    """The signals that were received, SIGTERM being handled."""
-    received: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
-    yield received
-    signal.signal(signal.SIGTERM, before)
+async def test_a_crash_is_raised_where_no_server_can_be_stopped() -> None:
+    """Nothing is signalled, as that would end the whole test run."""
+    at, boom = anyio.Event(), Boom("died")
+    with handled(signal.SIGTERM) as received:
+        async with plain_server(LifespanMiddleware(app(*crashing(at, boom)))) as server:
+            await server.ask("startup")
+            assert server.raised is None
+            at.set()
+            await wait_all_tasks_blocked()
+            assert server.raised is boom
+    assert received == []
 
 
-async def test_a_crash_stops_the_server_by_its_signal(received: list[int]) -> None:
-    at = anyio.Event()
-    async with plain_server(LifespanMiddleware(app(*crashing(at, Boom())))) as server:
+async def test_a_crash_right_after_the_startup_is_raised() -> None:
+    boom = Boom("died")
+    async with plain_server(LifespanMiddleware(app(receives, started, raises(boom)))) as server:
         await server.ask("startup")
-        assert received == []
-        at.set()
         await wait_all_tasks_blocked()
-        assert received == [signal.SIGTERM]
-        assert (await server.ask("shutdown"))["type"] == "lifespan.shutdown.failed"
+        assert server.raised is boom
 
 
-def test_a_server_that_handles_only_sigint_is_sent_that() -> None:
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+async def test_a_crash_is_one_of_our_manager(log: pytest.LogCaptureFixture) -> None:
+    at, boom = anyio.Event(), Boom("died")
+    with pytest.raises(LifespanCrashed, match="crashed while serving: Boom: died") as info:
+        async with LifespanManager(LifespanMiddleware(app(*crashing(at, boom)))):
+            at.set()
+            await anyio.sleep_forever()
+    assert info.value.__cause__ is boom
+    assert [record.exc_info[1] for record in log.records if record.exc_info] == [boom, boom]
+
+
+@contextmanager
+def handled(number: signal.Signals) -> Iterator[list[int]]:
+    """The signals that are received, of one that is handled."""
     received: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    before = signal.signal(number, lambda number, _: received.append(number))
     try:
-        terminate()
+        yield received
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
+
+
+def as_a_server_would(call: Callable[[], object]) -> None:
+    """Call something with nobody of pytest among those that have called."""
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()  # in C, where a signal has to wake the main thread
+
+
+def test_a_crash_stops_a_server_by_its_signal(backend: str) -> None:
+    async def serve() -> None:
+        at = anyio.Event()
+        async with plain_server(LifespanMiddleware(app(*crashing(at, Boom())))) as server:
+            await server.ask("startup")
+            assert received == []
+            at.set()
+            await wait_all_tasks_blocked()
+            assert server.raised is None
+            answers.append(await server.ask("shutdown"))
+
+    name, options = BACKENDS[backend]()
+    answers: list[Any] = []
+    with handled(signal.SIGTERM) as received:
+        as_a_server_would(lambda: anyio.run(serve, backend=name, backend_options=options))
+    assert received == [signal.SIGTERM]
+    assert [answer["type"] for answer in answers] == ["lifespan.shutdown.failed"]
+
+
+def test_a_main_thread_that_waits_in_c_is_woken() -> None:
+    """By the signal itself, and not when it next comes back to Python."""
+    woken = threading.Event()
+
+    def send() -> None:
+        stop = find_server()
+        assert stop is not None
+        stop()
+        assert woken.wait(10)
+
+    before = signal.signal(signal.SIGTERM, lambda *_: woken.set())
+    try:
+        as_a_server_would(send)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert woken.is_set()
+
+
+def found() -> Callable[[], None] | None:
+    """What find_server() finds."""
+    found: list[Any] = []
+    as_a_server_would(lambda: found.append(find_server()))
+    return found[0]
+
+
+def test_what_handles_no_signal_is_no_server() -> None:
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert found() is None
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["starlette.testclient", "asgi_lifespan._manager", "async_asgi_testclient.testing", "unittest"],
+)
+def test_a_test_client_is_no_server(module: str) -> None:
+    with handled(signal.SIGTERM):
+        assert called_from(module, "startup", found_here) is None
+
+
+def found_here() -> Any:
+    return find_server()
+
+
+def called_from(module: str, function: str, call: Callable[[], Any]) -> Any:
+    """What the call returns, from a function of some module, in a thread."""
+    namespace: dict[str, Any] = {"__name__": module, "call": call}
+    exec(f"def {function}(): return call()", namespace)
+    returned: list[Any] = []
+    as_a_server_would(lambda: returned.append(namespace[function]()))
+    return returned[0]
+
+
+def test_hypercorn_on_trio_handles_sigint_alone() -> None:
+    stop = called_from("hypercorn.trio.run", "worker_serve", found_here)
+    with handled(signal.SIGINT) as received:
+        stop()
     assert received == [signal.SIGINT]
 
 
-def _worker() -> None:
+def test_hypercorn_with_no_signal_handled() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert called_from("hypercorn.trio.run", "worker_serve", found_here) is None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _worker(function: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    terminate()
+    stop = called_from("hypercorn.asyncio.run", function, found_here)
+    if stop is not None:
+        stop()
 
 
-def test_a_worker_that_handles_no_signal_has_its_supervisor_sent_it(received: list[int]) -> None:
-    worker = multiprocessing.get_context("spawn").Process(target=_worker)
-    worker.start()
-    worker.join(30)
+@pytest.mark.parametrize(
+    ("function", "expected"), [("asyncio_worker", [signal.SIGTERM]), ("serve", [])]
+)
+def test_a_worker_that_handles_no_signal_has_its_supervisor_sent_it(
+    function: str, expected: list[int]
+) -> None:
+    """But not any process that has started another which serves."""
+    with handled(signal.SIGTERM) as received:
+        worker = multiprocessing.get_context("spawn").Process(target=_worker, args=[function])
+        worker.start()
+        worker.join(30)
     assert worker.exitcode == 0
-    assert received == [signal.SIGTERM]
-
-
-def test_who_handles_no_signal_and_has_no_supervisor_is_ended() -> None:
-    script = (
-        "import signal; from anylifespan._process.terminate import terminate\n"
-        "signal.signal(signal.SIGINT, signal.SIG_IGN); terminate()"
-    )
-    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=30)
-    assert done.returncode == -signal.SIGTERM
+    assert received == expected
 
 
 # Under a server that sends no lifespan
@@ -417,7 +609,10 @@ async def test_a_failed_start_answers_503_to_all_that_waited_and_is_tried_again(
             task_group.start_soon(ask)
     assert answers == [REFUSED] * 3
     assert shop.starts == 1
-    assert log.messages == ["The application is not available: the application failed to start: no"]
+    assert log.messages == [
+        f"{middleware!r} is started by a request, since the server has not sent it a lifespan.",
+        "The application is not available: the application failed to start: no",
+    ]
     fails = False
     assert await request(middleware) == SERVED
     assert shop.starts == 2
@@ -455,8 +650,7 @@ async def test_a_server_that_sends_its_lifespan_after_all(log: pytest.LogCapture
     await request(middleware)
     async with plain_server(middleware) as server:
         await server.ask("startup")
-        (message,) = log.messages
-        assert message.endswith("apps.Boom: no goodbye")
+        assert log.messages[-1].endswith("apps.Boom: no goodbye")
         assert shop.starts == 2
         await server.ask("shutdown")
 

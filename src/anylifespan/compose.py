@@ -24,7 +24,16 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import Event, create_task_group
 
-from ._core.application import ASGI3App, ASGIApp, Receive, Scope, Send, as_asgi3, name_of
+from ._core.application import (
+    ASGI3App,
+    ASGIApp,
+    Receive,
+    Scope,
+    Send,
+    as_asgi3,
+    name_of,
+    wrapped_last,
+)
 from ._core.ctrl_c import protected, unprotected
 from ._core.exceptions import contains, in_full
 from ._core.lifespan import Lifespan as _Whole
@@ -177,12 +186,14 @@ class _WithLifespan:
     def __repr__(self) -> str:
         return f"<{self._app!r} with {len(self._lifespans)} lifespans>"
 
+    def __getattr__(self, name: str) -> Any:
+        raise wrapped_last(self, name, self.__dict__.get("_app"))
+
     @unprotected
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         if scope["type"] == "lifespan":
-            await self._lifespan(scope, receive, send)
-        else:
-            await (self._runs.of(scope) or self._asgi3_app)(scope, receive, send)
+            return await self._lifespan(scope, receive, send)
+        return await (self._runs.of(scope) or self._asgi3_app)(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()

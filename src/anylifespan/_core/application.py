@@ -126,6 +126,14 @@ def _hint(app: Any, signature: inspect.Signature) -> str:
     return ""
 
 
+def wrapped_last(wrapper: object, name: str, app: object) -> AttributeError:
+    """What to raise when somebody asks a wrapper for what the application in it has."""
+    text = f"{type(wrapper).__name__} has no attribute {name!r}"
+    if hasattr(app, name):
+        text += f"; {name_of(app)}, which it wraps, has: set that up first, and wrap it last"
+    return AttributeError(text, name=name, obj=wrapper)
+
+
 def _why_not_callable(app: object) -> str:
     if inspect.iscoroutine(app):
         app.close()  # the error says it all; a "was never awaited" besides would only distract

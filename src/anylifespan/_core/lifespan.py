@@ -84,8 +84,10 @@ class Lifespan:
         "_cancel_scope",
         "_cancelled_at",
         "_context",
+        "_crashes_alone",
         "_decisions",
         "_ended_as",
+        "_ends_with_loop",
         "_events",
         "_given_up",
         "_has_had_its_turn",
@@ -123,6 +125,8 @@ class Lifespan:
         *,
         required: bool,
         whole: Lifespan | None,
+        crashes_alone: bool,
+        ends_with_loop: bool,
         event_loop: EventLoop,
         shield: bool,
         variables: Variables,
@@ -159,6 +163,8 @@ class Lifespan:
         self._watched = False
         self.was_waited_for = False
         self._whole = whole
+        self._crashes_alone = crashes_alone
+        self._ends_with_loop = ends_with_loop  # nobody is there to shut it down
         self._parts: list[Lifespan] = []
         if whole is not None:
             whole._parts.append(self)
@@ -177,6 +183,11 @@ class Lifespan:
         Whoever waited for it may get to know later than somebody who then shuts it down.
         """
         return self.state if self._ended_as is None else self._ended_as
+
+    @property
+    def is_over_with_loop(self) -> bool:
+        """Whether it has ended as the tasks of an event loop do, with nobody to shut it down."""
+        return self._ends_with_loop and isinstance(self.raised, self.event_loop.cancelled)
 
     # The application's side
 
@@ -288,7 +299,7 @@ class Lifespan:
             return
         self.crashed = True
         self._on_crash()
-        if self._whole is not None:
+        if self._whole is not None and not self._crashes_alone:
             self._whole._part_crashes(self)
 
     def _part_crashes(self, part: Lifespan) -> None:
@@ -333,6 +344,11 @@ class Lifespan:
             )
         elif state is State.RETURNED:
             self._log.info("The application's lifespan returned while serving; going on.")
+        elif state is State.CRASHED and self.is_over_with_loop:
+            self._log.warning(
+                "The application, which was started by a request, was cancelled without a shutdown "
+                "as the event loop ended."
+            )
         elif state is State.CRASHED:
             self._log.error(
                 "The application's lifespan %s while serving.",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
+from collections.abc import Mapping
 from contextvars import Context
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from anyio import (
@@ -65,7 +66,9 @@ class LifespanManager:
     """
 
     _whole: Lifespan | None = None  # that of which this one is a part
+    _crashes_alone = False  # whether that one lives on if this one crashes
     _context: Context | None = None  # where startup() has the application run; None: as the caller
+    _outer_scope: Mapping[str, Any] = MappingProxyType({})  # what the application's has besides
 
     def __init__(
         self,
@@ -323,6 +326,7 @@ class LifespanManager:
         self._check_unused()
         self._event_loop = hosting.event_loop("LifespanManager")
         scope = {
+            **self._outer_scope,
             "type": "lifespan",
             "asgi": {"version": self._asgi_version, "spec_version": "2.0"},
             "state": self._state,
@@ -332,6 +336,8 @@ class LifespanManager:
             scope,
             required=self._mode == "on",
             whole=self._whole,
+            crashes_alone=self._crashes_alone,
+            ends_with_loop=self._context is not None,
             event_loop=self._event_loop,
             shield=shield,
             variables=self._variables,

@@ -75,8 +75,8 @@ def request_app(app: ASGI3App, state: dict[str, Any], variables: Variables) -> A
         # an application is a coroutine function, can be told that this is as good as one.
         return inspect.markcoroutinefunction(app_with_lifespan)
 
-    async def coroutine_function(scope: Scope, receive: Receive, send: Send) -> None:
-        await app_with_lifespan(scope, receive, send)
+    async def coroutine_function(scope: Scope, receive: Receive, send: Send) -> Any:
+        return await app_with_lifespan(scope, receive, send)
 
     return coroutine_function
 
@@ -87,10 +87,11 @@ async def _run_with(
     scope: Scope,
     receive: Receive,
     send: Send,
-) -> None:
+) -> Any:
     tokens = [variable.set(value) for variable, value in variables]
     try:
-        await app(scope, receive, send)
+        # A server may complain of an application that returns something.
+        return await app(scope, receive, send)
     finally:
         try:
             for token in reversed(tokens):

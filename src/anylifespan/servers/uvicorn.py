@@ -14,8 +14,8 @@ from uvicorn.server import HANDLED_SIGNALS
 from .._core.exceptions import in_full
 from .._core.manager import LifespanManager
 from .._core.options import check_seconds
+from .._process.server import terminate
 from .._process.signals import are_handled, beside_handlers
-from .._process.terminate import terminate
 from ..errors import LifespanCrashed, LifespanError
 
 TIMEOUT = 30.0

@@ -1,0 +1,132 @@
+"""This library's lifespan under any server: for applications whose server cannot be changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._core.application import ASGI3App, ASGIApp, Receive, Scope, Send, as_asgi3, wrapped_last
+from .._core.ctrl_c import protected, unprotected
+from .._core.lifespan import current_lifespan
+from .._core.options import DEFAULT_TIMEOUT, Mode
+from .._core.runs import Runs
+from .._process.server import find_server
+from ._by_request import StartsByRequest
+from ._on_crash import OnCrash
+from ._run import Run
+
+
+@protected
+class LifespanMiddleware:
+    """An ASGI application around another, which drives the lifespan of that one::
+
+        app = LifespanMiddleware(FastAPI(lifespan=lifespan), startup_timeout=20)
+
+    It answers the server's lifespan itself and runs the application's with
+    :class:`~anylifespan.LifespanManager`, so that everything an application can do means the same
+    under every server: there are timeouts, with the place where the application was stuck in the
+    server's log; a lifespan that dies is noticed; and requests see the context variables that were
+    set in the startup, and a state of their own.
+
+    Where the application object itself is needed, add it inside, which Starlette, FastAPI and their
+    like can do::
+
+        app.add_middleware(LifespanMiddleware, startup_timeout=20)
+
+    Under a server that knows no lifespan (Daphne), or where it is mounted in another application,
+    the first request starts the application, and others that come meanwhile wait for that. A
+    WARNING says so. If it does not start, they are answered with 503, and the next request tries
+    again. It is shut down when the server's Twisted reactor stops; under any other server without a
+    lifespan it is cancelled when the event loop ends.
+
+    One middleware may be driven by several servers at once, or by one after another: each gets a
+    lifespan of its own, and each request belongs to the one whose state it has.
+
+    :param app: an ASGI application
+    :param startup_timeout: seconds the startup may take; None for no limit
+    :param shutdown_timeout: seconds the shutdown may take; None for no limit
+    :param mode: what to do with an application that has no lifespan; see
+        :class:`~anylifespan.LifespanManager`
+    :param on_crash: what to do when the application's lifespan dies while it is serving, which is
+        logged in any case. ``"terminate"`` stops whoever drives it: a server process is sent the
+        signal by which it stops gracefully, and anybody else (a test client,
+        :class:`~anylifespan.LifespanManager`) gets the exception, as if there were no middleware.
+        ``"log"`` goes on serving. A function, which may be asynchronous, is called with the
+        :exc:`LifespanCrashed`; it is cancelled when the server stops, which does not wait for one
+        that ignores this. If it calls ``sys.exit()``, that is as ``"terminate"``. The server's
+        shutdown then gets ``lifespan.shutdown.failed`` as the answer.
+    :raises TypeError: if ``app`` cannot be an ASGI application, or a parameter is of a wrong type
+    :raises ValueError: if an option is unknown, or a timeout is negative or not a number
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        startup_timeout: float | None = DEFAULT_TIMEOUT,
+        shutdown_timeout: float | None = DEFAULT_TIMEOUT,
+        mode: Mode = "auto",
+        on_crash: OnCrash = "terminate",
+    ) -> None:
+        if on_crash not in ("terminate", "log") and not callable(on_crash):
+            raise ValueError(f'on_crash must be "terminate", "log" or a function, got {on_crash!r}')
+        _check_that_it_gets_lifespans(app)
+        self.app = app
+        self._asgi3_app, _ = as_asgi3(app)
+        self._options: dict[str, Any] = {
+            "startup_timeout": startup_timeout,
+            "shutdown_timeout": shutdown_timeout,
+            "mode": mode,
+            "on_crash": on_crash,
+        }
+        self._runs: Runs[ASGI3App] = Runs()  # how requests call the application in each
+        self._new_run()  # raises now if an option is wrong
+        self._starts = StartsByRequest(repr(self), self._new_run)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.app!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        raise wrapped_last(self, name, self.__dict__.get("app"))
+
+    @unprotected
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
+        if scope["type"] == "lifespan":
+            # If the server sends it after all, the application is not to run twice.
+            await self._starts.undo()
+            run = self._new_run(scope, whole=current_lifespan(), stop_server=find_server())
+            return await run.answer(receive, send)
+        if scope["type"] not in ("http", "websocket"):
+            return await self._asgi3_app(scope, receive, send)
+        app = self._runs.of(scope)
+        while app is None:
+            if not await self._starts.start(scope):
+                return await _refuse(scope, receive, send)
+            app = self._runs.of(scope)
+        return await app(scope, receive, send)
+
+    def _new_run(self, scope: Scope | None = None, **options: Any) -> Run:
+        return Run(self.app, self._runs, scope or {}, **self._options, **options)
+
+
+def _check_that_it_gets_lifespans(app: Any) -> None:
+    module = type(app).__module__
+    if module.startswith("litestar.") and module != "litestar.app":
+        raise TypeError(
+            "among the middleware of Litestar, LifespanMiddleware would get requests and no "
+            "lifespan: wrap the application instead, app = LifespanMiddleware(Litestar(...))"
+        )
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer that the application is not there, and may be later."""
+    kind = "http.response"
+    if scope["type"] == "websocket":
+        await receive()
+        kind = "websocket.http.response"
+        if kind not in (scope.get("extensions") or ()):
+            await send({"type": "websocket.close", "code": 1013, "reason": "Try again later"})
+            return
+    body = b"The application is not available.\n"
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
+    await send({"type": f"{kind}.start", "status": 503, "headers": headers})
+    await send({"type": f"{kind}.body", "body": body})

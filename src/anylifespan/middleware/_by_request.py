@@ -1,0 +1,133 @@
+"""Starting an application by its first request, where no server does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from anyio import Event
+
+from .._core.application import ASGI3App, Receive, Scope, Send
+from .._core.ctrl_c import protected
+from .._core.exceptions import in_full
+from .._core.hosting import current_token
+from .._core.log import DEFAULT_LOG
+from .._process.server import find_server
+from ..errors import LifespanError
+from ._run import Run
+
+
+class _Start:
+    """A start under way, for which other requests wait."""
+
+    def __init__(self) -> None:
+        self.over = Event()
+        self.failed = False
+
+
+@protected
+class StartsByRequest:
+    """The starts of one application, one in each event loop.
+
+    :param name: what to call it in the log
+    :param new_run: makes what drives it
+    """
+
+    def __init__(self, name: str, new_run: Callable[..., Run]) -> None:
+        self._name = name
+        self._new_run = new_run
+        # By the event loop.
+        self._under_way: WeakKeyDictionary[Any, _Start] = WeakKeyDictionary()
+        self._up: WeakKeyDictionary[Any, Run] = WeakKeyDictionary()
+        self._has_warned = False
+
+    async def start(self, scope: Scope) -> bool:
+        """Start the application, or wait for the request that does.
+
+        :param scope: that of the request
+        :return: whether it did not fail; a start that was cancelled, with its request, is neither
+        """
+        token = current_token()
+        start = self._under_way.get(token)
+        if start is not None:
+            await start.over.wait()
+            return not start.failed
+        start = self._under_way[token] = _Start()
+        try:
+            start.failed = not await self._start(token, scope)
+        finally:
+            del self._under_way[token]
+            start.over.set()
+        return not start.failed
+
+    async def undo(self) -> None:
+        """Shut it down again: the server of this event loop sends its lifespan after all."""
+        run = self._up.pop(current_token(), None)
+        if run is not None:
+            await _shut_down(run)
+
+    async def _start(self, token: object, scope: Scope) -> bool:
+        self._warn(scope)
+        # It belongs to no request, nor do the context variables of one belong to it.
+        run = self._new_run(stop_server=find_server(), context=Context())
+        try:
+            await run.startup()
+        except LifespanError as error:
+            DEFAULT_LOG.error("The application is not available: %s", in_full(error))
+            return False
+        run.open_to_requests(_with_own_state_first(run))
+        self._up[token] = run
+        _shut_down_with_reactor(run)
+        return True
+
+    def _warn(self, scope: Scope) -> None:
+        if self._has_warned:
+            return
+        self._has_warned = True
+        if scope.get("root_path") or "app" in scope:
+            DEFAULT_LOG.warning(
+                "%s is started by a request, since it is mounted in an application whose lifespan "
+                "does not include it. To have it started and shut down with that one, give that "
+                "one lifespan_of(...) for its lifespan.",
+                self._name,
+            )
+        else:
+            DEFAULT_LOG.warning(
+                "%s is started by a request, since the server has not sent it a lifespan.",
+                self._name,
+            )
+
+
+def _with_own_state_first(run: Run) -> ASGI3App:
+    """The state in the scope of such a request is that of somebody else."""
+    app, state = run.app, run.state
+
+    async def own_state_first(scope: Scope, receive: Receive, send: Send) -> Any:
+        if scope.get("state"):
+            scope["state"] = {**scope["state"], **state}
+        return await app(scope, receive, send)
+
+    return own_state_first
+
+
+async def _shut_down(run: Run) -> None:
+    try:
+        await run.stop()
+    except LifespanError as error:
+        DEFAULT_LOG.error("%s", in_full(error))
+
+
+def _shut_down_with_reactor(run: Run) -> None:
+    """Have it shut down when Twisted's reactor stops, which waits for that. (Daphne runs on it.)"""
+    reactor: Any = sys.modules.get("twisted.internet.reactor")
+    if reactor is None or not reactor.running:
+        return
+
+    def deferred() -> Any:
+        task = sys.modules["asyncio"].get_event_loop().create_task(_shut_down(run))
+        return sys.modules["twisted.internet.defer"].Deferred.fromFuture(task)
+
+    reactor.addSystemEventTrigger("before", "shutdown", deferred)
