@@ -34,6 +34,15 @@ crashes_at_once = app(receives, started, raises(ValueError("died")))
 exits = app(receives, raises(SystemExit(3)))
 
 
+async def says_goodbye(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    print("hello", flush=True)
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    print("goodbye", flush=True)
+    await send({"type": "lifespan.shutdown.complete"})
+
+
 async def blocks_in_startup(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     time.sleep(60)  # noqa: ASYNC251 - that is what it is for

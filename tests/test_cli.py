@@ -304,12 +304,12 @@ Start = Callable[..., subprocess.Popen[str]]
 def start() -> Iterator[Start]:
     processes = []
 
-    def start(app: str, *arguments: str) -> subprocess.Popen[str]:
+    def start(app: str, *arguments: str, log: int = subprocess.PIPE) -> subprocess.Popen[str]:
         name = app if ":" in app else f"cli_apps:{app}"
         process = subprocess.Popen(
             [sys.executable, "-m", "anylifespan", "run", name, "--app-dir", str(TESTS), *arguments],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=log,
             text=True,
         )
         processes.append(process)
@@ -392,6 +392,23 @@ def test_run_a_failure(start: Start, app: str, error: str) -> None:
     _, errors = process.communicate(timeout=LIMIT)
     assert f"asyncio: {error}\n" in errors
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("log", ["closed", "full"])
+def test_run_shuts_down_though_its_log_cannot_be_written(start: Start, log: str) -> None:
+    """As with ``2>&1 | head -1``, or on a disk that is full."""
+    reading, writing = os.pipe()
+    if log == "full":
+        os.close(writing)
+        writing = os.open("/dev/full", os.O_WRONLY)
+    process = start("says_goodbye", log=writing)
+    os.close(writing)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "hello\n"
+    os.close(reading)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "goodbye\n"
+    assert process.wait(LIMIT) == 0
 
 
 def test_run_a_shutdown_that_times_out(start: Start) -> None:

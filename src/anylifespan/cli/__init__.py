@@ -148,6 +148,13 @@ def run(app: str, backend: str, **options: Any) -> None:
     sys.exit(run_until_signal(target, backend, messages=console))
 
 
+class _Console(Console):
+    """One that cannot end the process: the application is to be shut down, read or unread."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class _ConsoleHandler(logging.Handler):
     """The log, on the console that also has the spinner, so that neither tears the other."""
 
@@ -156,12 +163,15 @@ class _ConsoleHandler(logging.Handler):
         self.console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.console.print(Text(self.format(record)), soft_wrap=True)
+        try:
+            self.console.print(Text(self.format(record)), soft_wrap=True)
+        except Exception:  # noqa: BLE001 - as the handlers of logging do
+            self.handleError(record)
 
 
 def _console(log_level: str) -> Console:
     """Where messages and the log go."""
-    console = Console(stderr=True)
+    console = _Console(stderr=True)
     logging.basicConfig(
         level=log_level.upper(),
         handlers=[_ConsoleHandler(console)],
