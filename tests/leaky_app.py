@@ -16,7 +16,7 @@ until = threading.Event()
 
 
 def linger() -> None:
-    until.wait()  # the thread is here
+    until.wait()
 
 
 async def poll() -> None:
@@ -40,7 +40,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     if "task" in leaves:
         kept.append(spawn(poll))
     if "thread" in leaves:
-        threading.Thread(target=linger, name="lingering", daemon=True).start()
+        thread = threading.Thread(target=linger, name="lingering", daemon=True)
+        thread.start()  # the thread is here
     if "socket" in leaves:
         kept.append(socket.socket())  # the socket is made here
     if "file" in leaves:

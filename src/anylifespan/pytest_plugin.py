@@ -27,18 +27,24 @@ _OPTIONS = {
     "anylifespan_mode": "the mode of asgi_lifespan: on (the default), auto or off",
     "anylifespan_startup_timeout": "seconds the startup may take (30); none for no limit",
     "anylifespan_shutdown_timeout": "seconds the shutdown may take (30); none for no limit",
+    "anylifespan_leaks": "what to do about what is left behind: warn (the default), error or off",
+    "anylifespan_ignore_leaks": "patterns of known leaks: of names, or of places as */pool.py:42",
     "anylifespan_scope": f"the scope of the fixtures: {', '.join(_SCOPES)}; by default the first",
 }
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     for name, text in _OPTIONS.items():
-        parser.addini(name, text, default="")
+        if name == "anylifespan_ignore_leaks":
+            parser.addini(name, text, type="args", default=[])
+        else:
+            parser.addini(name, text, default="")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """What is wrong with the configuration is told before anything is run."""
     from ._core.options import check_mode, check_seconds
+    from ._diagnosis.leaks import check_leaks
 
     if _scope("", config) not in _SCOPES:
         raise pytest.UsageError(
@@ -46,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     try:
         check_mode(_mode(config))
+        check_leaks(*_leaks(config))
         for name in ("anylifespan_startup_timeout", "anylifespan_shutdown_timeout"):
             check_seconds(name, _seconds(config, name))
     except ValueError as exc:
@@ -58,6 +65,10 @@ def _scope(fixture_name: str, config: pytest.Config) -> Any:
 
 def _mode(config: pytest.Config) -> Any:
     return config.getini("anylifespan_mode") or "on"
+
+
+def _leaks(config: pytest.Config) -> tuple[Any, list[str]]:
+    return config.getini("anylifespan_leaks") or "warn", config.getini("anylifespan_ignore_leaks")
 
 
 def _seconds(config: pytest.Config, name: str) -> float | None:
@@ -100,7 +111,7 @@ async def asgi_lifespan(
     If it dies while a test runs, that test fails.
     """
     from ._core.manager import LifespanManager
-    from ._diagnosis.leaks import without_leaks
+    from ._diagnosis.leaks import leaks_reported
     from .errors import LifespanCrashed
 
     manager = LifespanManager(
@@ -111,7 +122,8 @@ async def asgi_lifespan(
     )
     up = pytestconfig.stash.setdefault(_UP, {})
     try:
-        async with without_leaks(asgi_app), manager:
+        async with leaks_reported(asgi_app, *_leaks(pytestconfig)) as is_up, manager:
+            is_up()
             up[manager] = False
             yield manager
     except LifespanCrashed:

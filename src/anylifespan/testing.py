@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from ._core.application import ASGIApp
 from ._core.manager import LifespanManager
 from ._core.options import Mode
+from ._diagnosis.leaks import Leaks, check_leaks, leaks_reported
 from ._diagnosis.leaks import LeakWarning as LeakWarning
-from ._diagnosis.leaks import without_leaks
 
 if TYPE_CHECKING:
     import httpx
@@ -59,6 +59,8 @@ async def asgi_client(
     shutdown_timeout: float | None = 30.0,
     state: dict[str, Any] | None = None,
     logger: logging.Logger | None = None,
+    leaks: Leaks = "warn",
+    ignore_leaks: Iterable[str] = (),
     raise_app_exceptions: bool = True,
     root_path: str = "",
     client: tuple[str, int] = ("127.0.0.1", 123),
@@ -72,8 +74,11 @@ async def asgi_client(
 
     The client is an ``AsyncClient`` of httpx2, or of httpx if that is not installed. If the
     application dies meanwhile, the body is cancelled and the crash is raised. In a fixture it is
-    raised where the fixture is left. What the application leaves behind after its shutdown is told
-    in a :exc:`LeakWarning`.
+    raised where the fixture is left.
+
+    What the application itself leaves behind after its shutdown is listed in a :exc:`LeakWarning`:
+    tasks, threads, sockets, files and asynchronous generators that it has made in its lifespan and
+    in requests. What is made by others meanwhile, by the test for one, is not.
 
     :param app: an ASGI application
     :param mode: as for :class:`~anylifespan.LifespanManager`, but that by default an application
@@ -81,7 +86,11 @@ async def asgi_client(
     :param startup_timeout: seconds the startup may take; None for no limit
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
     :param state: the dict that the application fills; None for a new one
-    :param logger: where to tell what is not raised
+    :param logger: where to log what is not raised
+    :param leaks: ``"warn"`` of what is left behind, raise it as an ``"error"``, or ``"off"``
+    :param ignore_leaks: patterns, as of file names, for leaks that are known: of the name of a
+        thread or a task, of the path of a file, or of the place where it is or was made, as
+        ``"*/pool.py"`` or ``"*/pool.py:42"``
     :param raise_app_exceptions: whether what the application raises in a request is raised by the
         client, too
     :param root_path: the ``root_path`` of each request
@@ -90,7 +99,9 @@ async def asgi_client(
     :param options: those of ``AsyncClient``
     :raises LifespanError: as ``async with LifespanManager(app)``
     :raises TypeError: if ``app`` cannot be an ASGI application, or an option is unknown
+    :raises LeakWarning: of leaks that are errors
     """
+    check_leaks(leaks, ignore_leaks)
     manager = LifespanManager(
         app,
         mode=mode,
@@ -102,5 +113,6 @@ async def asgi_client(
     transport = httpx.ASGITransport(manager.app, raise_app_exceptions, root_path, client)
     # Made before the application is started, so that a wrong option is told at once.
     asgi_client = ASGIClient(manager, transport=transport, base_url=base_url, **options)
-    async with without_leaks(app), manager, asgi_client:
+    async with leaks_reported(app, leaks, ignore_leaks) as is_up, manager, asgi_client:
+        is_up()
         yield asgi_client

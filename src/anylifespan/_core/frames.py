@@ -8,7 +8,7 @@ is shown, and how many others there are. None of them is ours.
 from __future__ import annotations
 
 import os.path
-from functools import lru_cache
+from functools import cache
 from traceback import FrameSummary, StackSummary, TracebackException, walk_tb
 from typing import Any
 
@@ -45,6 +45,14 @@ def own_frames(stack: StackSummary) -> CutStack:
     return cut
 
 
+def users_frames(stack: StackSummary) -> list[FrameSummary]:
+    """The user's own frames; the innermost one of installed packages, if there are none."""
+    own = [frame for frame in stack if _is_users(frame)]
+    return (
+        own or [frame for frame in stack if _is_in(frame, _directories("purelib", "platlib"))][-1:]
+    )
+
+
 def own_traceback(raised: BaseException) -> str:
     """The traceback of an exception, and of those that led to it, each with its own frames."""
     whole = TracebackException.from_exception(raised)
@@ -78,7 +86,8 @@ def _cut(one: TracebackException | None) -> None:
 
 
 def _is_users(frame: FrameSummary) -> bool:
-    return not frame.filename.startswith("<") and not _is_in(frame, _installed())
+    installed = _directories("stdlib", "platstdlib", "purelib", "platlib", "scripts")
+    return not frame.filename.startswith("<") and not _is_in(frame, (_LIBRARY, *installed))
 
 
 def _is_in(frame: FrameSummary, directories: tuple[str, ...]) -> bool:
@@ -86,11 +95,10 @@ def _is_in(frame: FrameSummary, directories: tuple[str, ...]) -> bool:
     return any(path.startswith(one + os.sep) for one in directories)
 
 
-@lru_cache(maxsize=1)
-def _installed() -> tuple[str, ...]:
-    """Where Python and what is installed beside it have their code."""
+@cache
+def _directories(*names: str) -> tuple[str, ...]:
+    """Where Python and what is installed beside it have their code, by the names of sysconfig."""
     import sysconfig  # which takes its time, and only an error needs
 
     paths = sysconfig.get_paths()
-    names = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
     return tuple({os.path.realpath(paths[name]) for name in names})

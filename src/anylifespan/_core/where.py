@@ -39,6 +39,12 @@ def where_waiting(coroutine: object) -> StackSummary:
     return StackSummary.from_list([FrameSummary(*place) for stack in stacks for place in stack])
 
 
+def places_in(coroutine: object) -> list[_Place]:
+    """The frames of a coroutine alone, without those of the machinery, outermost first."""
+    nothing: list[_Place] = []
+    return attempt(lambda: _places(coroutine), nothing)
+
+
 def is_apps_own(frame: FrameType) -> bool:
     """Whether a frame is the application's, and not of the machinery that runs it."""
     return _module_of(frame).partition(".")[0] not in _NOT_THE_APP

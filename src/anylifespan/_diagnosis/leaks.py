@@ -1,37 +1,36 @@
-"""What an application leaves behind: what is there after its shutdown, and was not there before."""
+"""What an application leaves behind: what it has made, and is still there after its shutdown."""
 
 from __future__ import annotations
 
 import gc
-import io
 import linecache
 import os
-import socket
 import stat
 import sys
 import threading
-import tracemalloc
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from traceback import FrameSummary, StackSummary, walk_stack
-from types import AsyncGeneratorType
-from typing import Any, cast
+from fnmatch import fnmatch
+from traceback import FrameSummary, StackSummary
+from typing import Any, Literal, get_args
 
-from anyio import TaskInfo, get_current_task, get_running_tasks
 from anyio.lowlevel import checkpoint
 
 from .._core.application import name_of
-from .._core.frames import own_frames
-from .._core.where import where_waiting
+from .._core.frames import users_frames
+from .._core.where import places_in
+from .origins import Origins, Places
 
-# Threads that wait for the next function to run, and are nobody's in particular.
-_POOLS = ("AnyIO worker thread", "asyncio_", "Trio thread")
-_MACHINERY = {"anyio", "anylifespan", "trio"}
-# How often others are let run, to end what they are about to end anyway.
+Leaks = Literal["warn", "error", "off"]
+
+# How often others are let run, to end what they are about to end anyway; and seconds for threads.
 _MOMENT = 10
+_MOMENT_OF_THREADS = 0.1
+# Threads of libraries that serve the whole process, whichever application has caused their start.
+_OF_THE_PROCESS = ("sentry-sdk.", "sentry.", "Otel", "tqdm", "pydevd", "MainThread")
 
 
 class LeakWarning(UserWarning):
@@ -44,7 +43,8 @@ class Leak:
 
     :ivar kind: ``"task"``, ``"thread"``, ``"socket"``, ``"file"`` or ``"async generator"``
     :ivar name: what it calls itself
-    :ivar places: the file, line and function of each frame where it is or was made, outermost first
+    :ivar places: the file, line and function of each of the user's frames where it is or was made,
+        outermost first
     """
 
     kind: str
@@ -57,32 +57,32 @@ class Leak:
     def lines(self) -> Iterator[str]:
         """Its places, as Python prints them."""
         for file, line, function in self.places:
-            yield f'  File "{file}", line {line}' + (f", in {function}" if function else "")
+            yield f'  File "{file}", line {line}, in {function}'
             yield f"    {linecache.getline(file, line).strip()}"
 
+    def matches(self, pattern: str) -> bool:
+        """Whether a pattern, as of file names, is of its name or of one of its places."""
+        names = [self.name, f"{self.kind} {self.name}"]
+        for file, line, function in self.places:
+            names += [file, f"{file}:{line}", function]
+        return any(fnmatch(name, pattern) for name in names)
 
-class Inventory:
-    """What there is now; to be made before the startup, in the event loop.
 
-    What others begin meanwhile in the same event loop cannot be told from the application's.
+class Watch:
+    """Watches one application, or several of its lifespans, one after another.
+
+    :param ignored: patterns of leaks that are known: see :meth:`Leak.matches`
     """
 
-    def __init__(self) -> None:
-        self._tasks = {task.id for task in get_running_tasks()}
-        self._threads = set(threading.enumerate())
-        self._files = set(_open_files())
-        self._generators: weakref.WeakSet[AsyncGeneratorType[Any, Any]] = weakref.WeakSet()
-        self._hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(firstiter=self._see_generator)
-
-    def _see_generator(self, generator: Any) -> None:
-        self._generators.add(generator)
-        # Each event loop has one.
-        cast(Any, self._hooks.firstiter)(generator)
+    def __init__(self, ignored: Iterable[str] = ()) -> None:
+        self._ignored = tuple(ignored)
+        self._origins = Origins()
+        self._files = {descriptor for descriptor, _ in _open_files()}
+        self.noted = self._origins.noted
+        self.marked = self._origins.marked
 
     async def leaks(self) -> list[Leak]:
-        """What there is besides; to be called once, after the shutdown."""
-        sys.set_asyncgen_hooks(*self._hooks)
+        """What is there of what the application has made; to be called after its shutdown."""
         for _ in range(_MOMENT):
             await checkpoint()
         if next(self._candidates(), None) is not None:
@@ -91,97 +91,129 @@ class Inventory:
         return list(self._candidates())
 
     def _candidates(self) -> Iterator[Leak]:
-        this = get_current_task()
-        for task in get_running_tasks():
-            if task.id not in self._tasks and task != this and not _is_machinery(task):
-                yield Leak("task", str(task.name), _places(where_waiting(task)))
-        for thread in threading.enumerate():
-            if thread not in self._threads and not thread.name.startswith(_POOLS):
-                yield _thread(thread)
-        for generator in list(self._generators):
+        candidates = [*self._tasks(), *self._threads(), *self._sockets(), *self._open_files()]
+        for leak in [*candidates, *self._generators()]:
+            if not any(map(leak.matches, self._ignored)):
+                yield leak
+
+    def _tasks(self) -> Iterator[Leak]:
+        for name, coroutine in self._origins.tasks():
+            places = places_in(coroutine)
+            if places:  # others belong to the machinery that runs tasks
+                yield Leak("task", name, _shown(places))
+
+    def _threads(self) -> Iterator[Leak]:
+        for thread, places in list(self._origins.threads.items()):
+            if thread.name.startswith(_OF_THE_PROCESS) or _is_of_a_global_pool(thread):
+                continue
+            thread.join(_MOMENT_OF_THREADS)
+            if thread.is_alive():
+                yield Leak("thread", thread.name, _shown(places))
+
+    def _sockets(self) -> Iterator[Leak]:
+        for one, places in list(self._origins.sockets.items()):
+            with suppress(OSError):  # closed by somebody else in this moment
+                if one.fileno() != -1:
+                    yield Leak("socket", str(one.getsockname()), _shown(places))
+
+    def _open_files(self) -> Iterator[Leak]:
+        opened = {}
+        for path, places in self._origins.files.items():
+            with suppress(OSError):  # it may have been removed
+                opened[_identity(os.stat(path))] = path, places
+        for descriptor, identity in _open_files():
+            if descriptor not in self._files and identity in opened:
+                path, places = opened[identity]
+                yield Leak("file", path, _shown(places))
+
+    def _generators(self) -> Iterator[Leak]:
+        for generator in list(self._origins.generators):
             frame = generator.ag_frame
             if frame is not None and not generator.ag_running:
-                place = FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-                yield Leak("async generator", name_of(generator), _places([place]))
-        yield from _files({key[0] for key in _open_files() if key not in self._files})
+                place = (frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name)
+                yield Leak("async generator", name_of(generator), _shown([place]))
 
 
 @asynccontextmanager
-async def without_leaks(app: object) -> AsyncIterator[None]:
+async def leaks_reported(
+    app: object, how: Leaks, ignored: Iterable[str]
+) -> AsyncIterator[Callable[[], None]]:
     """Warn of what an application leaves behind, if it has started and shut down in the block.
 
+    What the block gets is to be called when the application is up: what the caller makes from then
+    on is the caller's.
+
     :param app: the application, for the text of the warning
+    :raises LeakWarning: if leaks are errors
     """
-    inventory = Inventory()
-    yield
-    leaks = await inventory.leaks()
+    if how == "off":
+        yield lambda: None
+        return
+    watch = Watch(ignored)
+    with watch.noted():
+        with watch.marked() as is_up:
+            yield is_up
+        leaks = await watch.leaks()
     if leaks:
-        listed = "\n".join(map(str, leaks))
-        # Told as if it came from where the first of them is.
-        file, line, _ = next((leak.places[-1] for leak in leaks if leak.places), ("", 0, ""))
-        text = f"{name_of(app)} has left behind:\n{listed}"
-        warnings.warn_explicit(text, LeakWarning, file, line)
+        _report(app, leaks, how)
 
 
-def _is_machinery(task: TaskInfo) -> bool:
-    """Whether it belongs to what runs tests and task groups, and runs nothing of anybody else's."""
-    frame = getattr(task.coro, "cr_frame", None)
-    package = "" if frame is None else frame.f_globals.get("__name__", "").partition(".")[0]
-    return package in _MACHINERY and not where_waiting(task)
+def check_leaks(how: Any, ignored: Any) -> None:
+    """Check the options.
+
+    :raises ValueError: if there is no such way to report leaks
+    :raises TypeError: if the patterns are none
+    """
+    if how not in get_args(Leaks):
+        raise ValueError(f'leaks must be "warn", "error" or "off", got {how!r}')
+    if isinstance(ignored, str) or not all(isinstance(one, str) for one in ignored):
+        raise TypeError(f"ignore_leaks must be a list of patterns, got {ignored!r}")
 
 
-def _thread(thread: threading.Thread) -> Leak:
-    frame = sys._current_frames().get(thread.ident or 0)
-    stack = StackSummary.extract(walk_stack(frame)) if frame is not None else StackSummary()
-    stack.reverse()
-    return Leak("thread", thread.name, _places(stack))
+def _report(app: object, leaks: list[Leak], how: Leaks) -> None:
+    # A warning is shown with the line of code that it is about, which so comes to stand under the
+    # last one that is listed.
+    last = next((leak for leak in leaks if leak.places), leaks[0])
+    listed = [str(leak) for leak in leaks if leak is not last]
+    *lines, code = [f"{last.kind} {last.name}", *last.lines()]
+    text = "\n".join([f"{name_of(app)} has left behind:", *listed, *lines])
+    if how == "error":
+        raise LeakWarning(f"{text}\n{code}")
+    file, line, _ = last.places[-1] if last.places else ("", 0, "")
+    warnings.warn_explicit(text if last.places else f"{text}\n{code}", LeakWarning, file, line)
 
 
-def _open_files() -> list[tuple[int, int, int]]:
-    """The sockets and the files that are open: descriptor, device and inode of each."""
+def _is_of_a_global_pool(thread: threading.Thread) -> bool:
+    """Whether it is the worker of a pool that lives in a module, as long as the process does."""
+    # The first argument of such a worker is a weak reference to its pool.
+    args: Any = getattr(thread, "_args", None) or (None,)
+    pool = args[0]() if isinstance(args[0], weakref.ref) else None
+    return pool is not None and any(
+        value is pool
+        for module in list(sys.modules.values())
+        for value in list(getattr(module, "__dict__", {}).values())
+    )
+
+
+def _shown(places: Places) -> tuple[tuple[str, int, str], ...]:
+    frames = users_frames(StackSummary.from_list([FrameSummary(*place) for place in places]))
+    return tuple((one.filename, one.lineno or 0, one.name) for one in frames)
+
+
+def _open_files() -> list[tuple[int, tuple[int, int]]]:
+    """The files that are open: the descriptor of each, and what it is of."""
     try:
         descriptors = [int(name) for name in os.listdir("/dev/fd")]
     except OSError:  # Windows has no such list
         return []
-    found: list[tuple[int, int, int]] = []
+    found = []
     for descriptor in descriptors:
-        with suppress(OSError):  # that of the listing is closed again
+        with suppress(OSError):  # that of the listing is closed again, as may be any other
             status = os.fstat(descriptor)
-            if stat.S_ISSOCK(status.st_mode) or stat.S_ISREG(status.st_mode):
-                found.append((descriptor, status.st_dev, status.st_ino))
+            if stat.S_ISREG(status.st_mode):
+                found.append((descriptor, _identity(status)))
     return found
 
 
-def _files(descriptors: set[int]) -> Iterator[Leak]:
-    owners = _owners(descriptors) if descriptors else {}
-    for descriptor in sorted(descriptors):
-        owner = owners.get(descriptor)
-        kind = "socket" if stat.S_ISSOCK(os.fstat(descriptor).st_mode) else "file"
-        name = f"descriptor {descriptor}"
-        if isinstance(owner, socket.socket):
-            name = str(owner.getsockname())
-        elif kind == "file":
-            with suppress(OSError):  # elsewhere than on Linux
-                name = os.readlink(f"/dev/fd/{descriptor}")
-        allocated = None if owner is None else tracemalloc.get_object_traceback(owner)
-        if owner is not None and not tracemalloc.is_tracing():
-            name += " (with python -X tracemalloc=25 it is said where it was opened)"
-        stack = [FrameSummary(one.filename, one.lineno, "") for one in allocated or ()]
-        yield Leak(kind, name, _places(stack))
-
-
-def _owners(descriptors: set[int]) -> dict[int, object]:
-    """The objects of Python that the descriptors belong to, as far as there are any."""
-    owners: dict[int, object] = {}
-    for one in gc.get_objects():
-        # Not isinstance(), which runs code of proxies and mocks.
-        if issubclass(type(one), (socket.socket, io.FileIO)):
-            with suppress(ValueError):  # a closed file
-                if one.fileno() in descriptors:
-                    owners[one.fileno()] = one
-    return owners
-
-
-def _places(stack: Iterable[FrameSummary]) -> tuple[tuple[str, int, str], ...]:
-    frames = own_frames(StackSummary.from_list(list(stack)))
-    return tuple((one.filename, one.lineno or 0, one.name) for one in frames)
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

@@ -101,12 +101,20 @@ def command() -> None:
     help="Run N lifespans, one after the other, and tell what they leave behind: tasks, threads, "
     "sockets, files and async generators.",
 )
+@click.option(
+    "--ignore-leak",
+    "ignored",
+    metavar="PATTERN",
+    multiple=True,
+    help="A leak that is known: its name, or where it was made, as */pool.py:42; may be repeated.",
+)
 @click.option("--strict", is_flag=True, help="Take what --repeat finds for a failure.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
 def check(
     app: str,
     backends: tuple[str, ...],
     repeat: int | None,
+    ignored: tuple[str, ...],
     strict: bool,
     as_json: bool,
     **options: Any,
@@ -123,7 +131,15 @@ def check(
     if not backends:
         backends = ("asyncio", "trio") if find_spec("trio") else ("asyncio",)
     target = _target(app, backends, options)
-    check = Check(target, backends, repeat=repeat, strict=strict, as_json=as_json, messages=console)
+    check = Check(
+        target,
+        backends,
+        repeat=repeat,
+        ignored=ignored,
+        strict=strict,
+        as_json=as_json,
+        messages=console,
+    )
     sys.exit(check.run())
 
 

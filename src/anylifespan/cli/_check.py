@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from .. import LifespanCrashed, LifespanManager, LifespanUnsupported
-from .._diagnosis.leaks import Inventory
+from .._diagnosis.leaks import Watch
 from .._diagnosis.watchdog import Watchdog
 from ._report import (
     Failure,
@@ -38,6 +37,7 @@ class Check:
     """Checks the application on each backend, and prints how it went.
 
     :param repeat: how many lifespans, to see what they leave behind; None for one, without looking
+    :param ignored: patterns of leaks that are known
     :param strict: whether it is a failure to leave something behind
     """
 
@@ -48,6 +48,7 @@ class Check:
         *,
         repeat: int | None,
         strict: bool,
+        ignored: tuple[str, ...],
         as_json: bool,
         messages: Console,
     ) -> None:
@@ -55,6 +56,7 @@ class Check:
         self.backends = backends
         self.repeat = repeat
         self.strict = strict
+        self.ignored = ignored
         self.as_json = as_json
         self.messages = messages
         self.required = target.options["mode"] == "on"
@@ -73,10 +75,7 @@ class Check:
             # raises in its startup is told apart from what has no lifespan.
             mode = "off" if self.target.options["mode"] == "off" else "on"
             managers = [self.target.new_manager(mode=mode) for _ in range(self.repeat or 1)]
-            if self.repeat is not None:
-                tracemalloc.start(25)  # so that it is known where sockets and files were opened
             run_on(backend, partial(self.check, managers))
-            tracemalloc.stop()
             self.watchdog.expect_by(None)
         return self.report()
 
@@ -85,14 +84,16 @@ class Check:
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(self.watchdog.beat)
             await anyio.lowlevel.checkpoint()
-            inventory = None if self.repeat is None else Inventory()
-            for manager in managers:
-                result.startup, result.shutdown = Phase(), Phase()
-                await self.one_lifespan(manager, result)
-                if result.failure is not None:
-                    break
-            if inventory is not None:
-                result.left_behind = LeftBehind.of(await inventory.leaks())
+            watch = Watch(self.ignored)
+            with watch.noted():
+                for manager in managers:
+                    result.startup, result.shutdown = Phase(), Phase()
+                    with watch.marked():
+                        await self.one_lifespan(manager, result)
+                    if result.failure is not None:
+                        break
+                if self.repeat is not None:
+                    result.left_behind = LeftBehind.of(await watch.leaks())
             task_group.cancel_scope.cancel()
         # An application that was given up on may hold up the end of the event loop.
         self.watchdog.expect_by(_END)
