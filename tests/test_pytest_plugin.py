@@ -143,9 +143,9 @@ def test_a_crash_beside_a_failure_is_told_with_it(session: pytest.Pytester) -> N
     )
 
 
-def test_a_crash_beside_a_skip_is_an_error_of_the_fixture(session: pytest.Pytester) -> None:
+def test_a_crash_beside_a_skip_is_a_failure(session: pytest.Pytester) -> None:
     done = run(session, CRASH.format(last="pytest.skip('not today')"))
-    done.assert_outcomes(skipped=2, errors=2, passed=2)
+    done.assert_outcomes(failed=2, passed=2)
     done.stdout.fnmatch_lines(["*LifespanCrashed: *lost the database*"])
 
 

@@ -275,8 +275,10 @@ class _Observation:
             self.task = asyncio.current_task()
         self.manager.points = points
         with anyio.CancelScope() as self.scope:
-            await points.through(DRIVES[trial.way](self.manager, self.body))
-            self.over = True
+            try:
+                await points.through(DRIVES[trial.way](self.manager, self.body))
+            finally:
+                self.over = True
             # If a cancellation was asked for, it was not to get lost. One checkpoint would do if
             # the tasks ran in their usual order.
             for _ in range(3):

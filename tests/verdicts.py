@@ -16,7 +16,7 @@ from typing import Any
 import trio
 from apps import Boom
 from model import CUTS, Model
-from trials import IN_A_LINE, Report
+from trials import IN_A_LINE, Report, on_trio
 
 from anylifespan import LifespanCrashed, Phase
 
@@ -137,6 +137,8 @@ def _lost(report: Report) -> Iterator[str]:
     for raised in report.raised:
         if exits and isinstance(raised, KeyboardInterrupt):
             continue  # one stands for the other
+        if _is_lost_by_anyio(report):
+            continue
         if id(raised) not in shown and type(raised).__name__ not in texts:
             yield f"what the application raised got lost: {raised!r}"
 
@@ -248,3 +250,10 @@ def _fact(told: str) -> str:
     if told.startswith(("raised ", "was cancelled")):
         return "raised"
     return told.replace("tried", "sent").replace("websocket.accept", "http.response.start")
+
+
+def _is_lost_by_anyio(report: Report) -> bool:
+    """On asyncio, ``TaskGroup.start()`` drops what the task raises, if it is cancelled meanwhile."""
+    trial = report.trial
+    in_start = trial.way == "serve" and "sent lifespan.startup.complete" not in report.history
+    return in_start and report.cancelled and not on_trio(trial.backend)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pkgutil
 import traceback
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -126,9 +126,12 @@ async def asgi_lifespan(
             is_up()
             up[manager] = False
             yield manager
-    except LifespanCrashed:
-        if not up[manager]:
+    except (LifespanCrashed, SystemExit):
+        crash = manager.crash
+        if crash is None:
             raise
+        if not up.get(manager, False):
+            raise crash from crash.__cause__  # an exit would end the whole run
     finally:
         up.pop(manager, None)
 
@@ -145,29 +148,44 @@ async def asgi_client(asgi_lifespan: LifespanManager) -> AsyncIterator[ASGIClien
         yield client
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """If the application has died while a test ran, that test has failed."""
-    try:
-        result = yield
-    except pytest.skip.Exception:
-        raise
-    except Exception:
+def _told_in(phase: str) -> Any:
+    """If the application has died in this phase of a test, that is what has failed.
+
+    Later tests, with the same application, are not to blame.
+    """
+
+    @pytest.hookimpl(wrapper=True)
+    def run(item: pytest.Item) -> Generator[None, object, object]:
+        try:
+            result = yield
+        except BaseException as exc:
+            crashes = _crashes_to_tell(item)
+            if crashes and isinstance(exc, pytest.skip.Exception):
+                raise crashes[0] from crashes[0].__cause__
+            for crash in crashes:
+                text = "".join(traceback.format_exception(crash))
+                item.add_report_section(phase, "crash of the application", text)
+            raise
         for crash in _crashes_to_tell(item):
-            text = "".join(traceback.format_exception(crash))
-            item.add_report_section("call", "crash of the application", text)
-        raise
-    for crash in _crashes_to_tell(item):
-        raise crash
-    return result
+            raise crash
+        return result
+
+    return run
 
 
-def _crashes_to_tell(item: pytest.Item) -> Iterator[LifespanCrashed]:
+pytest_runtest_setup = _told_in("setup")
+pytest_runtest_call = _told_in("call")
+pytest_runtest_teardown = _told_in("teardown")
+
+
+def _crashes_to_tell(item: pytest.Item) -> list[LifespanCrashed]:
     if "asgi_lifespan" not in getattr(item, "fixturenames", ()):
-        return
+        return []
     up = item.config.stash.get(_UP, {})
+    crashes = []
     for manager, told in up.items():
         crash = None if told else manager.crash
         if crash is not None:
             up[manager] = True
-            yield crash
+            crashes.append(crash)
+    return crashes
