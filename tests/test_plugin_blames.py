@@ -28,17 +28,21 @@ import anyio
 class App:
     async def __call__(self, scope, receive, send):
         self.death = anyio.Event()
+        self.stopping = False
         await receive()
         await send({"type": "lifespan.startup.complete"})
-        async with anyio.create_task_group() as task_group:
-            task_group.start_soon(self.dies)
-            await receive()
-            task_group.cancel_scope.cancel()
-        await send({"type": "lifespan.shutdown.complete"})
 
-    async def dies(self):
-        await self.death.wait()
-        raise CRASH
+        async def stop():
+            await receive()
+            self.stopping = True
+            self.death.set()
+
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(stop)
+            await self.death.wait()
+            if not self.stopping:
+                raise CRASH
+        await send({"type": "lifespan.shutdown.complete"})
 """
 
 TESTS = """

@@ -253,7 +253,7 @@ def _fact(told: str) -> str:
 
 
 def _is_lost_by_anyio(report: Report) -> bool:
-    """On asyncio, ``TaskGroup.start()`` drops what the task raises, if it is cancelled meanwhile."""
+    """On asyncio, ``TaskGroup.start()`` drops what its task raised, if it is then cancelled."""
     trial = report.trial
     in_start = trial.way == "serve" and "sent lifespan.startup.complete" not in report.history
     return in_start and report.cancelled and not on_trio(trial.backend)

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
+from inspect import signature
 from typing import Any
 
 import anyio
@@ -95,7 +96,8 @@ async def test_unsupported(either: Any, log: pytest.LogCaptureFixture) -> None:
     lifespan = either(config(app(raises(Boom()))))
     await lifespan.startup()
     assert not lifespan.should_exit
-    assert "ASGI 'lifespan' protocol appears unsupported." in log.messages
+    (why,) = [message for message in log.messages if "lifespan" in message]  # and no second line
+    assert "unsupported" in why or "has no lifespan (it raised Boom" in why
     assert log.messages[-1] == "Application startup complete."
     log.clear()
     await lifespan.shutdown()
@@ -296,3 +298,27 @@ def test_config_chooses_the_lifespan() -> None:
 def test_bad_timeouts(option: str) -> None:
     with pytest.raises(ValueError, match=f"{option} must be zero or more"):
         config(well_behaved, **{option: -1})
+
+
+async def test_what_has_become_of_it(either: Any) -> None:
+    well = either(config(well_behaved))
+    await well.startup()
+    await well.shutdown()
+    assert (well.error_occurred, well.startup_failed, well.shutdown_failed) == (False,) * 3
+    unstarted = either(config(app(receives, sends("lifespan.startup.failed", "no"))))
+    await unstarted.startup()
+    assert (unstarted.startup_failed, unstarted.shutdown_failed) == (True, False)
+    unstopped = either(config(app(receives, started, receives, sends("lifespan.shutdown.failed"))))
+    await unstopped.startup()
+    await unstopped.shutdown()
+    assert (unstopped.startup_failed, unstopped.shutdown_failed) == (False, True)
+    raised = either(config(app(receives, raises(Boom())), lifespan="on"))
+    await raised.startup()
+    assert raised.error_occurred
+
+
+def test_what_the_configuration_takes_can_be_seen() -> None:
+    names = list(signature(Config).parameters)
+    assert set(signature(uvicorn.Config).parameters) < set(names)
+    assert names[-2:] == ["startup_timeout", "shutdown_timeout"]
+    assert "kwargs" not in names

@@ -44,7 +44,10 @@ class Lifespan:
 
     def __init__(self, app: Any, config: Any, state: dict[str, Any]) -> None:
         async def asgi3_app(scope: Scope, receive: Receive, send: Send) -> None:
-            await app(scope, receive, send, to_thread.run_sync, from_thread.run)
+            try:
+                await app(scope, receive, send, to_thread.run_sync, from_thread.run)
+            finally:  # then there is nothing to wait for, and nothing to shut down
+                self._stopping.set()
 
         self.app = app
         self.config = config
@@ -67,7 +70,9 @@ class Lifespan:
         return self.manager.supported is not False
 
     async def handle_lifespan(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """The whole lifespan, to be run as a task; :meth:`wait_for_shutdown` ends it.
+        """The whole lifespan, to be run as a task, until the application has ended.
+
+        :meth:`wait_for_shutdown` ends it.
 
         :raises LifespanFailureError: the server's own, if the application says that it failed
         :raises LifespanCrashed: if it dies while serving

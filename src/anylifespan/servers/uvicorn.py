@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import sys
 from typing import Any
@@ -19,6 +20,15 @@ from .._process.signals import are_handled, beside_handlers
 from ..errors import LifespanCrashed, LifespanError
 
 TIMEOUT = 30.0
+
+
+def _with_parameters_of(theirs: Any, ours: Any) -> inspect.Signature:
+    """What a function takes that passes on the rest, as help() and interactive editors show it."""
+    signature = inspect.signature(theirs)
+    own = [
+        one for one in inspect.signature(ours).parameters.values() if one.kind is one.KEYWORD_ONLY
+    ]
+    return signature.replace(parameters=[*signature.parameters.values(), *own])
 
 
 class Config(uvicorn.Config):
@@ -46,6 +56,8 @@ class Config(uvicorn.Config):
         self.shutdown_timeout = shutdown_timeout
         super().__init__(app, *args, **kwargs)
 
+    __init__.__signature__ = _with_parameters_of(uvicorn.Config.__init__, __init__)  # type: ignore[attr-defined]
+
     def load(self) -> None:
         super().load()
         if self.lifespan != "off":
@@ -60,6 +72,8 @@ class Lifespan:
 
     :param config: one of :class:`Config`, or any of Uvicorn's: then the timeouts are 30 seconds
     :ivar should_exit: whether the server should
+    :ivar error_occurred: whether the application has raised
+    :ivar startup_failed, shutdown_failed: whether that phase has failed
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -69,6 +83,9 @@ class Lifespan:
         self.config = config
         self.logger = logging.getLogger("uvicorn.error")
         self.should_exit = False
+        self.error_occurred = False
+        self.startup_failed = False
+        self.shutdown_failed = False
         # One configuration may be used for several servers.
         self._app = vars(config).setdefault("_anylifespan_app", config.loaded_app)
         self._manager = LifespanManager(
@@ -102,8 +119,6 @@ class Lifespan:
             self.should_exit = True
             # Uvicorn's own status would make a supervisor take it for an application that fails.
             sys.exit(128 + signals[0])
-        if not self._manager.supported:
-            self.logger.info("ASGI 'lifespan' protocol appears unsupported.")
         self.logger.info("Application startup complete.")
         # Uvicorn's protocols take the application from here, for each connection.
         self.config.loaded_app = self._manager.app
@@ -134,6 +149,9 @@ class Lifespan:
             self.logger.info("Application shutdown complete.")
 
     def _fail(self, phase: str, error: LifespanError) -> None:
+        self.startup_failed = phase == "startup"
+        self.shutdown_failed = phase == "shutdown"
+        self.error_occurred = error.__cause__ is not None
         text = in_full(error)
         if text != str(error):
             text = f"Exception in 'lifespan' protocol\n{text}"
