@@ -102,3 +102,23 @@ def failing_factory() -> Any:
 
 
 number = 42
+
+
+async def tells_its_loop(scope: Any, receive: Any, send: Any) -> None:
+    print(type(asyncio.get_running_loop()).__module__, flush=True)
+    await well_behaved(scope, receive, send)
+
+
+raises_at_length = app(receives, raises(ValueError("no database " * 20)))
+
+
+class RaisesOnLifespans:
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        assert scope["path"]
+        await self.app(scope, receive, send)
+
+
+swallowed = RaisesOnLifespans(Starlette(lifespan=hanging_lifespan))

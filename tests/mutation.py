@@ -75,7 +75,7 @@ TESTS = {
     "testing": [["test_testing"], ["test_leaks"]],
     "from_thread": [["test_from_thread"]],
     "compat/asgi_lifespan": [["test_compat_asgi_lifespan"]],
-    "pytest_plugin": [["test_pytest_plugin"], ["test_leaks:plugin"]],
+    "pytest_plugin": [["test_pytest_plugin", "test_plugin_blames"], ["test_leaks:plugin"]],
     "_diagnosis/leaks": [["test_leaks"]],
     "_diagnosis/watchdog _process/signals": [["test_cli"]],
     "_process/server": [["test_middleware", "servers/test_drop_in_uvicorn"]],

@@ -29,6 +29,7 @@ from anylifespan import (
     lifespan_of,
     with_lifespan,
 )
+from anylifespan._core.application import is_async_def
 
 pytestmark = pytest.mark.anyio
 
@@ -488,3 +489,9 @@ def test_errors_can_be_pickled(kind: Any) -> None:
 def test_an_error_of_ones_own_needs_no_more_than_a_text() -> None:
     assert StartupFailed("text").message == "text"
     assert list(StartupTimeout("text").where) == []
+
+
+def test_an_asynchronous_generator_is_no_async_def() -> None:
+    assert is_async_def(asgi3)
+    assert not is_async_def(undecorated)
+    assert not is_async_def(print)

@@ -445,3 +445,52 @@ def test_run_an_app_that_holds_up_the_end(start: Start, impatient: tuple[str, ..
     _, errors = process.communicate(timeout=LIMIT)
     assert "it was cancelled, and still runs" in errors
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_help_tells_the_defaults(command: str) -> None:
+    done = anylifespan(command, "--help")
+    text = " ".join(done.stdout.split())
+    assert text.count("[default: 30.0]") == 2
+    for default in ("[default: .]", "[default: auto]", "[default: info]"):
+        assert default in text
+    assert ("[default: asyncio]" in text) is (command == "run")
+
+
+def test_to_repeat_it_less_than_once() -> None:
+    done = check("well", "--repeat", "0")
+    assert done.returncode == 2
+    assert "0 is not in the range x>=1" in done.stderr
+
+
+def test_check_starts_it_once_on_each_backend() -> None:
+    done = check("says_goodbye")
+    assert done.stdout.count("hello\n") == done.stdout.count("goodbye\n") == 2
+
+
+def test_check_on_uvloop_runs_uvloop() -> None:
+    done = check("tells_its_loop", "--backend", "uvloop")
+    assert done.stdout.startswith("uvloop\n")
+
+
+def test_check_tells_where_the_event_loop_is_blocked() -> None:
+    done = check("blocks_in_startup", *TIMEOUTS, "--backend", "asyncio")
+    assert "\nIt is at:\n" in done.stdout
+    assert "It was waiting at" not in done.stdout
+
+
+def test_check_does_not_wrap_a_traceback() -> None:
+    done = check("raises_at_length", "--backend", "asyncio")
+    assert f"ValueError: {'no database ' * 20}" in done.stdout
+
+
+def test_check_says_why_there_is_no_lifespan() -> None:
+    done = check("without", "--backend", "asyncio")
+    assert "asyncio: no lifespan\nit raised AssertionError, at " in done.stdout
+    assert done.returncode == 0
+
+
+def test_check_a_lifespan_that_is_swallowed() -> None:
+    done = check("swallowed", "--backend", "asyncio")
+    assert "starlette.applications.Starlette, inside of it, has one" in done.stdout
+    assert done.returncode == 1

@@ -897,3 +897,26 @@ async def test_7_and_14_by_default_after_thirty_seconds(
     with pytest.raises(error, match="within 30 seconds"):
         await drive(LifespanManager(app(*steps)))
     assert passed(since, 30)
+
+
+async def test_8_while_it_still_says_why() -> None:
+    """An application that has only said so is not one that ignores its cancellation."""
+    failed = sends("lifespan.shutdown.failed", "no")
+    manager = LifespanManager(app(receives, started, sleeps(1), failed, hangs))
+    await manager.startup()
+    await manager.wait_crashed()
+    assert str(manager.crash) == "the application's lifespan crashed while serving: no"
+    with pytest.raises(LifespanCrashed):
+        await manager.shutdown()
+
+
+async def test_19_async_with_has_seen_its_end() -> None:
+    async def deaf_for_long(receive: Any, send: Any) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(30)
+
+    manager = LifespanManager(app(receives, started, receives, deaf_for_long), shutdown_timeout=1)
+    with pytest.raises(ShutdownTimeout) as info:
+        async with manager:
+            pass
+    assert "still runs" not in str(info.value)

@@ -32,6 +32,8 @@ from anylifespan import (
     StartupFailed,
     StartupTimeout,
 )
+from anylifespan._core.log import DEFAULT_LOG
+from anylifespan._core.ranks import settle
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
@@ -939,3 +941,40 @@ def test_the_event_loop_is_closed_under_it() -> None:
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     task.get_coro().close()  # as the garbage collector does
     assert closed == [True]
+
+
+async def test_how_long_the_shutdown_took_is_known_when_it_is_over() -> None:
+    failing = LifespanManager(app(receives, sends("lifespan.startup.failed")))
+    with pytest.raises(StartupFailed):
+        await failing.startup()
+    assert failing.shutdown_seconds is None
+    manager = LifespanManager(app(receives, started, receives, sleeps(1), stopped))
+    await manager.startup()
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(manager.shutdown)
+        await anyio.wait_all_tasks_blocked()
+        assert manager.shutdown_seconds is None
+    assert manager.shutdown_seconds == pytest.approx(1)
+
+
+def test_what_is_raised_of_several_things(log: pytest.LogCaptureFixture) -> None:
+    failed, wrongly, crashed = (
+        ShutdownFailed("failed"),
+        RuntimeError("scope"),
+        LifespanCrashed("died"),
+    )
+    assert settle([failed, wrongly], DEFAULT_LOG) is wrongly
+    assert settle([wrongly, failed], DEFAULT_LOG) is wrongly
+    assert settle([failed, wrongly, crashed], DEFAULT_LOG) is crashed
+    body = ValueError("in the body")
+    assert settle([crashed, failed], DEFAULT_LOG, body=body) is body
+    assert settle([body_exit := SystemExit(3), crashed], DEFAULT_LOG, body=body) is body_exit
+
+
+async def test_a_log_line_is_said_to_come_from_where_it_is_written(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    async with LifespanManager(app(receives, started)):
+        pass
+    (record,) = log.records
+    assert (record.filename, record.funcName) == ("lifespan.py", "_log_the_end")

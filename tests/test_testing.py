@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from inspect import signature
 from typing import Any
 
 import anyio
@@ -27,7 +28,13 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from anylifespan import LifespanCrashed, LifespanUnsupported, with_lifespan
+from anylifespan import (
+    LifespanCrashed,
+    LifespanManager,
+    LifespanUnsupported,
+    testing,
+    with_lifespan,
+)
 from anylifespan.testing import ASGIClient, asgi_client
 
 pytestmark = pytest.mark.anyio
@@ -214,3 +221,13 @@ async def test_django_with_a_lifespan(monkeypatch: pytest.MonkeyPatch) -> None:
     async with asgi_client(shop) as client:
         assert client.lifespan.state == {"greeting": "hello"}
         assert (await client.get("/")).text == "hello"
+
+
+def test_its_defaults_are_those_of_its_parts() -> None:
+    ours = signature(asgi_client).parameters
+    theirs = signature(testing.httpx.ASGITransport).parameters
+    for name in ("raise_app_exceptions", "root_path", "client"):
+        assert ours[name].default == theirs[name].default
+    manager = signature(LifespanManager).parameters
+    for name in ("startup_timeout", "shutdown_timeout", "state", "logger"):
+        assert ours[name].default == manager[name].default

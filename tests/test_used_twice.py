@@ -196,3 +196,9 @@ async def test_a_start_by_request_keeps_nothing_of_the_request() -> None:
     user.set("the first user")
     assert await answer(app) == "the first user"
     assert seen == ["nobody"]
+
+
+async def test_without_a_state_the_latest_is_meant(wrapper: Any) -> None:
+    app = wrapper(Application())
+    async with LifespanManager(app), LifespanManager(app):
+        assert await answer(app) == "number 2, by lifespan 2"

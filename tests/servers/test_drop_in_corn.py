@@ -275,3 +275,47 @@ def test_serve_until_the_trigger_or_a_crash(
     thread.join(30)
     assert outcome == ([LifespanCrashed] if crashes else [])
     assert logs_before_statsd[0] is None
+
+
+async def test_serve_raises_the_error_of_the_server_bare(ours: Kind) -> None:
+    serve = importlib.import_module(f"anylifespan.servers.{ours.name}").serve
+    failing = app(receives, sends("lifespan.startup.failed", "no database"))
+    with pytest.raises(ours.utils.LifespanFailureError, match="no database"):
+        await serve(failing, ours.config, shutdown_trigger=anyio.sleep_forever)
+
+
+async def test_serve_raises_that_it_took_too_long_bare(ours: Kind) -> None:
+    serve = importlib.import_module(f"anylifespan.servers.{ours.name}").serve
+    ours.config.startup_timeout = 1
+    with pytest.raises(ours.utils.LifespanTimeoutError):
+        await serve(app(receives, hangs), ours.config, shutdown_trigger=anyio.sleep_forever)
+
+
+async def test_a_crash_right_after_the_startup_serves_nobody(ours: Kind) -> None:
+    serve = importlib.import_module(f"anylifespan.servers.{ours.name}").serve
+    crashing = app(receives, started, raises(Boom("died")))
+    with pytest.raises(LifespanCrashed, match="died"):
+        await serve(crashing, ours.config, shutdown_trigger=anyio.sleep_forever)
+
+
+async def test_the_lifespan_is_over_when_the_application_has_returned(either: Kind) -> None:
+    """As the server's own; nobody has to ask."""
+    lifespan = either.lifespan(app(receives, started))
+    task = Task(lifespan)
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(task.run)
+        await lifespan.wait_for_startup()
+        await lifespan.shutdown.wait()
+    assert task.over
+    assert task.raised is None
+
+
+@pytest.mark.parametrize("steps", [[], [raises(Boom())]])
+async def test_the_lifespan_is_over_where_there_is_none(either: Kind, steps: list[Any]) -> None:
+    lifespan = either.lifespan(app(*steps))
+    task = Task(lifespan)
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(task.run)
+        await lifespan.startup.wait()
+        await lifespan.shutdown.wait()
+    assert task.over

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from math import inf
 from typing import Any
 
 import anyio
 import pytest
-from apps import Boom, app, hangs, raises, receives, sends, started, well_behaved
+from apps import Boom, app, hangs, raises, receives, sends, sleeps, started, well_behaved
 
 pytest.importorskip("gunicorn.asgi")
 
 from gunicorn.asgi.lifespan import LifespanManager as GunicornsOwn
 from gunicorn.asgi.lifespan import LifespanStartupFailed
+from gunicorn.config import Config
 
-from anylifespan.servers.gunicorn import LifespanManager
+from anylifespan._core.lifespan import Lifespan
+from anylifespan.servers.gunicorn import ASGIWorker, LifespanManager, _shutdown_timeout
 
 pytestmark = pytest.mark.anyio
 
@@ -141,3 +144,65 @@ async def test_a_crash_is_told(log: pytest.LogCaptureFixture) -> None:
 async def test_a_crash_right_after_the_startup() -> None:
     with pytest.raises(RuntimeError, match=r"^Lifespan startup failed: .* crashed .*: Boom: died"):
         await LifespanManager(app(receives, started, raises(Boom("died"))), logger).startup()
+
+
+# The worker
+
+
+def worker(application: Any, **settings: Any) -> Any:
+    """One that no arbiter has started."""
+    cfg = Config()
+    for name, value in settings.items():
+        cfg.set(name, value)
+    made = ASGIWorker.__new__(ASGIWorker)
+    made.cfg, made.asgi, made.state, made.log = cfg, application, {}, logger
+    made.alive, made.notify = True, lambda: None
+    return made
+
+
+@pytest.mark.parametrize(
+    ("application", "status"),
+    [
+        (app(receives, sends("lifespan.startup.failed", "no")), 3),
+        (app(receives, started, sleeps(0.01), raises(Boom("died"))), 1),
+        (app(receives, started, receives, raises(Boom("no goodbye"))), None),
+    ],
+)
+async def test_the_status_that_the_worker_ends_with(
+    monkeypatch: pytest.MonkeyPatch, application: Any, status: int | None
+) -> None:
+    async def serve(self: Any) -> None:
+        with anyio.move_on_after(1):
+            while self.alive:
+                await anyio.sleep(0.01)
+
+    monkeypatch.setattr(ASGIWorker.__mro__[1], "_serve", serve)
+    ended = None
+    try:
+        await worker(application)._serve()
+    except SystemExit as exc:
+        ended = exc.code
+    assert ended == status
+
+
+@pytest.mark.parametrize(("timeout", "limit"), [(0, inf), (7, 7)])
+async def test_a_timeout_of_zero_is_no_limit(
+    monkeypatch: pytest.MonkeyPatch, timeout: int, limit: float
+) -> None:
+    limits: list[float] = []
+
+    async def wait_started(self: Any, timeout: float) -> None:
+        limits.append(timeout)
+        raise SystemExit
+
+    monkeypatch.setattr(Lifespan, "wait_started", wait_started)
+    with pytest.raises(SystemExit):
+        await worker(well_behaved, timeout=timeout)._serve()
+    assert limits == [limit]
+
+
+@pytest.mark.parametrize(
+    ("graceful", "seconds"), [(30, 27), (6, 3), (4, 4 / 3), (3, 1), (1, 1), (0, 1)]
+)
+def test_what_is_left_of_the_graceful_timeout(graceful: float, seconds: float) -> None:
+    assert _shutdown_timeout(graceful) == seconds
