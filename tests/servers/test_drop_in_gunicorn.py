@@ -173,7 +173,7 @@ async def test_the_status_that_the_worker_ends_with(
 ) -> None:
     async def serve(self: Any) -> None:
         with anyio.move_on_after(1):
-            while self.alive:
+            while self.alive:  # noqa: ASYNC110 - as Gunicorn's worker does
                 await anyio.sleep(0.01)
 
     monkeypatch.setattr(ASGIWorker.__mro__[1], "_serve", serve)
