@@ -66,6 +66,13 @@ def servers(session: nox.Session) -> None:
     session.run("python", "tests/servers/table.py")
 
 
+@nox.session
+def peers(session: nox.Session) -> None:
+    """The peers' own tests, bare and with this library: about ten minutes."""
+    install(session, "peers")
+    session.run("python", "tests/peers/run.py", *session.posargs)
+
+
 @nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
     """benchmarks/RESULTS.md and the plots of docs/performance.md: about ten minutes."""

@@ -122,3 +122,8 @@ class RaisesOnLifespans:
 
 
 swallowed = RaisesOnLifespans(Starlette(lifespan=hanging_lifespan))
+
+
+async def with_a_large_state(scope: Any, receive: Any, send: Any) -> None:
+    scope["state"].update({f"a_rather_long_key_{number:02}": number for number in range(30)})
+    await well_behaved(scope, receive, send)

@@ -494,3 +494,10 @@ def test_check_a_lifespan_that_is_swallowed() -> None:
     done = check("swallowed", "--backend", "asyncio")
     assert "starlette.applications.Starlette, inside of it, has one" in done.stdout
     assert done.returncode == 1
+
+
+def test_check_shows_some_keys_of_a_large_state() -> None:
+    done = check("with_a_large_state", "--backend", "asyncio")
+    text = " ".join(done.stdout.split())
+    assert "a_rather_long_key_05 and 24 more" in text
+    assert "a_rather_long_key_06" not in text

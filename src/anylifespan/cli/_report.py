@@ -121,6 +121,8 @@ def _places(where: StackSummary) -> list[dict[str, Any]]:
     ]
 
 
+# How many keys of a state are shown.
+_KEYS = 6
 _STYLES = {"complete": "green", "unsupported": "yellow", "not run": "dim"}
 
 
@@ -131,9 +133,9 @@ def print_table(console: Console, results: list[Result]) -> None:
     if any(result.left_behind is not None for result in results):
         headings.append("left behind")
     for heading in headings:
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in headings[:3])
     for result in results:
-        state = ", ".join(result.state) or ("-" if result.startup.outcome == "complete" else "")
+        state = _keys(result.state) or ("-" if result.startup.outcome == "complete" else "")
         cells: list[str | Text] = [
             result.backend,
             _cell(result.startup),
@@ -159,6 +161,12 @@ def print_left_behind(console: Console, result: Result) -> None:
             tuple((place["file"], place["line"], place["function"]) for place in one.where),
         )
         console.print(Text(str(leak)), soft_wrap=True)
+
+
+def _keys(state: list[str]) -> str:
+    """The keys of a state, as many as can be read at a glance."""
+    more = len(state) - _KEYS
+    return ", ".join(state[:_KEYS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _summary(left_behind: list[LeftBehind]) -> str:

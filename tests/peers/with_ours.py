@@ -1,0 +1,64 @@
+"""A plugin for pytest: the class of a peer replaced by ours, before its tests import it.
+
+``-p with_ours``, with the name of the suite in the environment variable PEER.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+
+def asgi_lifespan() -> None:
+    import asgi_lifespan
+
+    from anylifespan.compat.asgi_lifespan import LifespanManager, LifespanNotSupported
+
+    asgi_lifespan.LifespanManager = LifespanManager  # type: ignore[assignment, misc]
+    asgi_lifespan.LifespanNotSupported = LifespanNotSupported  # type: ignore[assignment, misc]
+
+
+def uvicorn() -> None:
+    import uvicorn.config
+    import uvicorn.lifespan.on
+
+    from anylifespan.servers.uvicorn import Lifespan
+
+    uvicorn.lifespan.on.LifespanOn = Lifespan  # type: ignore[assignment, misc]
+
+
+def hypercorn() -> None:
+    import hypercorn.asyncio.lifespan
+    import hypercorn.trio.lifespan
+
+    from anylifespan.servers.hypercorn import AsyncioLifespan, TrioLifespan
+
+    hypercorn.asyncio.lifespan.Lifespan = AsyncioLifespan  # type: ignore[assignment, misc]
+    hypercorn.trio.lifespan.Lifespan = TrioLifespan  # type: ignore[assignment, misc]
+
+
+def gunicorn() -> None:
+    import gunicorn.asgi.lifespan
+
+    from anylifespan.servers.gunicorn import LifespanManager
+
+    gunicorn.asgi.lifespan.LifespanManager = LifespanManager
+
+
+def starlette() -> None:
+    """Every application that its TestClient drives is under the middleware."""
+    from starlette.testclient import TestClient
+
+    from anylifespan import LifespanMiddleware
+
+    init: Any = TestClient.__init__
+
+    def init_with_ours(self: Any, app: Any, *args: Any, **options: Any) -> None:
+        init(self, LifespanMiddleware(app), *args, **options)
+
+    TestClient.__init__ = init_with_ours  # type: ignore[method-assign]
+
+
+fastapi = starlette
+
+globals()[os.environ["PEER"]]()
