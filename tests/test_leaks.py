@@ -229,7 +229,41 @@ async def test_threads_that_serve_the_whole_process(leaves: set[str], name: str)
     thread.join()
 
 
+@pytest.mark.anyio
+async def test_what_it_has_closed(leaves: set[str]) -> None:
+    kept: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        kept.extend([socket.socket(), open(__file__)])  # noqa: ASYNC230, SIM115
+        for one in kept:
+            one.close()
+        await well_behaved(scope, receive, send)
+
+    async with asgi_client(app, leaks="error"):
+        pass
+
+
 # What is
+
+
+@pytest.mark.anyio
+async def test_a_thread_beside_those_of_the_process(leaves: set[str]) -> None:
+    until = threading.Event()
+    threads = [
+        threading.Thread(target=until.wait, name=name) for name in ("sentry.monitor", "mine")
+    ]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for thread in threads:
+            thread.start()
+        await well_behaved(scope, receive, send)
+
+    with pytest.raises(LeakWarning, match=r"behind:\nthread mine\n"):
+        async with asgi_client(app, leaks="error"):
+            pass
+    until.set()
+    for thread in threads:
+        thread.join()
 
 
 @pytest.mark.anyio

@@ -34,6 +34,7 @@ from anylifespan import (
     LifespanManager,
     LifespanMiddleware,
     LifespanUnsupported,
+    ShutdownFailed,
     ShutdownTimeout,
     StartupFailed,
     StartupTimeout,
@@ -460,6 +461,28 @@ def test_a_crash_stops_a_server_by_its_signal(backend: str) -> None:
         as_a_server_would(lambda: anyio.run(serve, backend=name, backend_options=options))
     assert received == [signal.SIGTERM]
     assert [answer["type"] for answer in answers] == ["lifespan.shutdown.failed"]
+
+
+def test_the_end_of_the_event_loop_stops_nobody(backend: str) -> None:
+    """An application that a request has started is cancelled with it, which is no crash."""
+    name, options = BACKENDS[backend]()
+    middleware = LifespanMiddleware(Shop())
+    with handled(signal.SIGTERM) as received:
+        as_a_server_would(
+            lambda: anyio.run(request, middleware, backend=name, backend_options=options)
+        )
+    assert received == []
+
+
+async def test_a_crash_that_is_only_logged_is_none_of_our_manager() -> None:
+    at = anyio.Event()
+    shop = LifespanMiddleware(app(*crashing(at, Boom("died"))), on_crash="log")
+    manager = LifespanManager(shop)
+    with pytest.raises(ShutdownFailed, match="died"):
+        async with manager:
+            at.set()
+            await wait_all_tasks_blocked()
+            assert manager.crash is None
 
 
 def test_a_main_thread_that_waits_in_c_is_woken() -> None:

@@ -30,7 +30,7 @@ SUITES = {
     "uvicorn": ["tests", "--ignore=tests/supervisors", "--ignore=tests/test_cli.py"],
     "hypercorn": ["tests"],
     "gunicorn": ["tests", "-k", "lifespan or asgi"],
-    "starlette": ["tests", "--ignore=tests/middleware/test_opentelemetry.py"],
+    "starlette": ["tests"],
     "fastapi": ["tests", "--ignore=tests/benchmarks"],
 }
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--continue-on-collection-errors"]
