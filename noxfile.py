@@ -113,7 +113,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def exhaustive(session: nox.Session) -> None:
-    """More faults, schedules and message orders: about ten minutes."""
+    """More faults, schedules and message orders: about half an hour."""
     install(session, "tests")
     session.run("pytest", "-q", "--exhaustive", "-m", "exhaustible", *session.posargs)
 

@@ -173,7 +173,7 @@ async def test_what_cannot_be_logged_goes_to_standard_error(
     async with LifespanManager(app(raises(Boom("100%"))), logger=logger):
         pass
     err = capsys.readouterr().err
-    assert err.startswith("anylifespan: The application has no lifespan (it raised Boom: 100%)")
+    assert err.startswith("anylifespan: The application has no lifespan (it raised Boom: 100%, at ")
     assert "None" not in err.splitlines()
     async with LifespanManager(app(receives, started), logger=logger):
         await anyio.sleep(1)

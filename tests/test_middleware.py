@@ -39,7 +39,7 @@ from anylifespan import (
     StartupFailed,
     StartupTimeout,
 )
-from anylifespan._process.server import find_server
+from anylifespan._process.server import find_server, terminate
 
 pytestmark = pytest.mark.anyio
 
@@ -280,6 +280,25 @@ async def test_a_server_whose_receive_raises(log: pytest.LogCaptureFixture) -> N
     assert "no goodbye" in log.text
 
 
+async def test_a_server_whose_receive_raises_and_a_shutdown_that_is_fine(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    events = iter([{"type": "lifespan.startup"}])
+
+    async def receive() -> dict[str, Any]:
+        await checkpoint()
+        for event in events:
+            return event
+        raise ConnectionError
+
+    async def send(message: Any) -> None:
+        await checkpoint()
+
+    with pytest.raises(ConnectionError):
+        await LifespanMiddleware(well_behaved)({"type": "lifespan"}, receive, send)
+    assert log.messages == []
+
+
 # A crash
 
 
@@ -414,6 +433,28 @@ async def test_a_crash_right_after_the_startup_is_raised() -> None:
         await server.ask("startup")
         await wait_all_tasks_blocked()
         assert server.raised is boom
+
+
+async def test_a_crash_while_the_server_is_told_of_the_startup() -> None:
+    at = anyio.Event()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        at.set()
+        await wait_all_tasks_blocked()
+
+    middleware = LifespanMiddleware(app(*crashing(at, Boom("died"))))
+    with pytest.raises(Boom, match="died"):
+        await middleware({"type": "lifespan", "state": {}}, receive, send)
+
+
+def test_on_windows_it_raises_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with handled(signal.SIGTERM) as received:
+        terminate()
+    assert received == [signal.SIGTERM]
 
 
 async def test_a_crash_is_one_of_our_manager(log: pytest.LogCaptureFixture) -> None:

@@ -143,6 +143,23 @@ def test_a_crash_beside_a_failure_is_told_with_it(session: pytest.Pytester) -> N
     )
 
 
+def test_an_exit_in_the_shutdown_is_an_error_of_the_fixture(session: pytest.Pytester) -> None:
+    tests = """
+@pytest.fixture
+def asgi_app():
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        raise SystemExit(3)
+    return app
+
+async def test_one(asgi_lifespan):
+    pass
+"""
+    run(session, tests).assert_outcomes(passed=2, errors=2)
+
+
 def test_a_crash_beside_a_skip_is_a_failure(session: pytest.Pytester) -> None:
     done = run(session, CRASH.format(last="pytest.skip('not today')"))
     done.assert_outcomes(failed=2, passed=2)

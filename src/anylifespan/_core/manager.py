@@ -384,8 +384,7 @@ class LifespanManager:
         return problems
 
     def _log_unsupported(self) -> None:
-        if self._lifespan is not None:
-            outcome.log_unsupported(self._lifespan, self._log)
+        outcome.log_unsupported(self._running("startup()"), self._log)
 
     async def _stop(self, lifespan: Lifespan, *, give_up: bool) -> Problems:
         """Shut down.

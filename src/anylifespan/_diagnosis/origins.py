@@ -70,11 +70,10 @@ class Origins:
             end()
 
     def tasks(self) -> Iterator[tuple[str, Any]]:
-        """Its tasks that have not ended: the name and the coroutine of each."""
+        """Its tasks: the name and the coroutine of each. On trio some may have ended."""
         if on_trio():
             for task in self._trio_tasks:
-                if task.parent_nursery is not None:  # until it has ended
-                    yield task.name, task.coro
+                yield task.name, task.coro
         else:
             for task in sys.modules["asyncio"].all_tasks():
                 if _context_of(task).get(_mark) is self:
@@ -138,6 +137,8 @@ def _listener() -> Callable[[str, tuple[Any, ...]], None]:
             if origins is not None:
                 note(origins, args[0])
 
+    # Have it traced, by debuggers and by coverage.
+    made.__cantrace__ = True  # type: ignore[attr-defined]
     return made
 
 
@@ -180,11 +181,11 @@ def _places() -> Places:
 
 
 def _context_of(task: Any) -> Context:
-    if sys.version_info >= (3, 12):
-        context: Context = task.get_context()
-        return context
-    contexts = (one for one in gc.get_referents(task) if isinstance(one, Context))
-    return next(contexts, Context())
+    if sys.version_info < (3, 12):
+        contexts = (one for one in gc.get_referents(task) if isinstance(one, Context))
+        return next(contexts, Context())
+    context: Context = task.get_context()
+    return context
 
 
 class _Hooks(threading.local):
@@ -201,8 +202,7 @@ def _generator_begun(generator: Any) -> None:
     origins = _mark.get()
     if origins is not None:
         origins.generators.add(generator)
-    if _hooks.others is not None:
-        _hooks.others(generator)
+    _hooks.others(generator)  # every event loop has one
 
 
 @contextmanager

@@ -43,9 +43,6 @@ class Failure:
         message = str(raised)
         if cause is raised:
             message = f"the application raised {type(raised).__name__}: {message}"
-        if cause is not None and "Traceback (most recent call last)" in message:
-            # Frameworks send their whole traceback for a message; it is shown cut below.
-            message = f"{message.partition(':')[0]}: {type(cause).__name__}: {cause}"
         where = StackSummary()
         if isinstance(raised, (StartupTimeout, ShutdownTimeout)):
             where = raised.where

@@ -72,7 +72,7 @@ class Lifespan:
 
     :param config: one of :class:`Config`, or any of Uvicorn's: then the timeouts are 30 seconds
     :ivar should_exit: whether the server should
-    :ivar error_occurred: whether the application has raised
+    :ivar error_occurred: whether the application has raised, or has no lifespan
     :ivar startup_failed, shutdown_failed: whether that phase has failed
     """
 
@@ -119,6 +119,7 @@ class Lifespan:
             self.should_exit = True
             # Uvicorn's own status would make a supervisor take it for an application that fails.
             sys.exit(128 + signals[0])
+        self.error_occurred = not self._manager.supported
         self.logger.info("Application startup complete.")
         # Uvicorn's protocols take the application from here, for each connection.
         self.config.loaded_app = self._manager.app
