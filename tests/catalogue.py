@@ -593,9 +593,9 @@ add(
 )
 
 
-def in_middleware(app: Make) -> Make:
+def in_middleware(app: Make, on_crash: Any = "log") -> Make:
     return lambda resources: LifespanMiddleware(
-        app(resources), startup_timeout=None, shutdown_timeout=None, on_crash="log"
+        app(resources), startup_timeout=None, shutdown_timeout=None, on_crash=on_crash
     )
 
 
@@ -611,6 +611,13 @@ add(
     "11",
     in_middleware(steps(receives, started, receives, shutdown_failed)),
     STOP_FAILED,
+)
+
+add(
+    "middleware_crashes",
+    "8",
+    in_middleware(steps(receives, started, sleeps(1), raises(Boom("boom"))), "terminate"),
+    CRASHED,
 )
 
 

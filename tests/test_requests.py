@@ -18,7 +18,7 @@ import pytest
 from apps import well_behaved
 from fastapi import FastAPI, Request
 
-from anylifespan import LifespanManager
+from anylifespan import LifespanManager, LifespanMiddleware, with_lifespan
 
 pytestmark = pytest.mark.anyio
 
@@ -291,3 +291,24 @@ async def test_a_variable_that_is_set_to_what_it_was(drive: Any) -> None:
     manager = LifespanManager(application)
     await drive(manager, body)
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda app: app, LifespanMiddleware, lambda app: with_lifespan(app, nothing)]
+)
+async def test_what_the_application_returns_is_passed_on(wrap: Any) -> None:
+    """Servers complain of anything but None."""
+
+    async def returns(scope: Any, receive: Any, send: Any) -> Any:
+        if scope["type"] == "lifespan":
+            await well_behaved(scope, receive, send)
+        return "something"
+
+    async with LifespanManager(wrap(returns)) as manager:
+        app: Any = manager.app
+        assert await app({"type": "http"}, None, None) == "something"
+
+
+@asynccontextmanager
+async def nothing(app: Any) -> AsyncIterator[None]:
+    yield
