@@ -23,6 +23,11 @@ async def poll() -> None:
     await anyio.sleep_forever()  # the task is here
 
 
+async def end_soon() -> None:
+    for _ in range(5):
+        await anyio.lowlevel.checkpoint()
+
+
 async def numbers() -> AsyncIterator[int]:
     yield 1  # the generator is here
 
@@ -49,9 +54,10 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     if "async generator" in leaves:
         kept.append(numbers())
         await anext(kept[-1])
-    if "ended" in leaves:  # what ends by itself, a moment later
-        kept.append(spawn(anyio.lowlevel.checkpoint))
+    if "ended" in leaves:
         socket.socket().close()
     await send({"type": "lifespan.startup.complete"})
     await receive()
+    if "ended" in leaves:  # what ends by itself, a moment later
+        kept.append(spawn(end_soon))
     await send({"type": "lifespan.shutdown.complete"})

@@ -29,6 +29,7 @@ from starlette.applications import Starlette
 from anylifespan import (
     LifespanCrashed,
     LifespanManager,
+    Phase,
     ShutdownFailed,
     StartupFailed,
     StartupTimeout,
@@ -508,3 +509,19 @@ async def test_the_others_at_once(diary: Diary) -> None:
     async with LifespanManager(main, mode="on"):
         assert diary.entries[-1] == "main starts"
     assert len(diary.entries) == 8
+
+
+async def test_a_lifespan_that_swallows_whatever_comes_stops_cleanly(diary: Diary) -> None:
+    class Swallows:
+        async def __aenter__(self) -> None:
+            diary.entries.append("opens")
+
+        async def __aexit__(self, *exc_info: object) -> bool:
+            diary.entries.append("closes")
+            return True
+
+    served = with_lifespan(diary.app("shop"), lambda app: Swallows())
+    async with LifespanManager(served) as manager:
+        pass
+    assert manager.phase is Phase.STOPPED
+    assert diary.entries == ["opens", "shop starts", "shop ends", "closes"]

@@ -450,6 +450,9 @@ def test_check_tells_what_each_lifespan_has_left() -> None:
 @pytest.mark.processes
 def test_strictly_that_is_a_failure() -> None:
     assert check("--repeat", "1", "--strict").returncode == 1
+    options = ("--app-dir", str(TESTS), "--repeat", "1", "--strict")
+    assert anylifespan("check", "cli_apps:well", *options).returncode == 0
+    assert anylifespan("check", "cli_apps:raises_in_startup", *options).returncode == 1
     done = check("--strict")
     assert done.returncode == 2
     assert "--strict is about what --repeat finds" in done.stderr

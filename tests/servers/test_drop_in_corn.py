@@ -268,7 +268,7 @@ def test_serve_until_the_trigger_or_a_crash(
         except BaseException as exc:
             outcome.append(type(exc))
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)  # which lets a failing test end
     thread.start()
     with httpx.Client(transport=httpx.HTTPTransport(retries=8), timeout=30) as client:
         assert client.get(f"http://127.0.0.1:{free_tcp_port}/").text == "served"
