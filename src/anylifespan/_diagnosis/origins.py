@@ -112,13 +112,14 @@ def _listen_to_python() -> None:
         made = _listener()
         sys.addaudithook(made)
         if sys.version_info < (3, 12):  # where it has no event for threads
-            start: Any = vars(threading)["_start_new_thread"]
+            module: Any = threading
+            start = module._start_new_thread
 
             def start_new_thread(function: Any, *args: Any) -> Any:
                 made("_thread.start_new_thread", (function,))
                 return start(function, *args)
 
-            vars(threading)["_start_new_thread"] = start_new_thread
+            module._start_new_thread = start_new_thread
 
 
 def _listener() -> Callable[[str, tuple[Any, ...]], None]:
