@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import socket
@@ -338,6 +339,25 @@ async def test_descriptors_that_are_closed_meanwhile(
     leaves.add("file")
     closed = 0
     await warning_of_a_lifespan()
+
+
+@pytest.mark.anyio
+async def test_threads_that_are_no_objects(leaves: set[str]) -> None:
+    """As libraries start them by ``_thread`` alone: there is nothing to be seen of them."""
+    until, ended = threading.Event(), threading.Event()
+
+    def run() -> None:
+        until.wait()
+        ended.set()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        _thread.start_new_thread(run, ())
+        await well_behaved(scope, receive, send)
+
+    async with asgi_client(app, leaks="error"):
+        pass
+    until.set()
+    assert ended.wait(10)
 
 
 @pytest.mark.anyio

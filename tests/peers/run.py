@@ -71,9 +71,9 @@ def main() -> int:
 
 def unpacked(suite: str, directory: Path) -> Path:
     """The source distribution of the version that is installed."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:"]
-    name = f"{suite}=={version(suite)}"
-    subprocess.run([*command, f"--dest={directory}", name], check=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += [f"--no-binary={suite}", f"--dest={directory}", f"{suite}=={version(suite)}"]
+    subprocess.run(command, check=True)
     [archive] = directory.glob(f"{suite.replace('-', '?')}-*.tar.gz")
     with tarfile.open(archive) as file:
         file.extractall(directory, filter="data")
