@@ -123,3 +123,12 @@ def test_of_a_session(session: pytest.Pytester, backend: str, crash: str, scope:
         assert outcomes.get(key, {}) == expected, key
         assert (when == "never") is ("LifespanCrashed" not in texts.get(key, "")), key
         assert (f"test_{end}_{when}", "test_innocent") not in outcomes, key
+
+
+@pytest.mark.parametrize("when", ["never", "during"])
+def test_a_run_that_is_broken_off(session: pytest.Pytester, when: str) -> None:
+    session.makepyfile(apps_that_die=APP.replace("CRASH", CRASHES["raises"]))
+    text = TESTS.replace("_LAST_", "pytest.exit('enough')").replace("_MOMENT_", when)
+    session.makepyfile(test_broken_off=text.replace("_EVENT_LOOP_", "asyncio"))
+    done = session.runpytest_inprocess()
+    assert ("ValueError: lost" in done.stdout.str() + done.stderr.str()) is (when == "during")

@@ -158,6 +158,8 @@ def _told_in(phase: str) -> Any:
     def run(item: pytest.Item) -> Generator[None, object, object]:
         try:
             result = yield
+        except (pytest.exit.Exception, KeyboardInterrupt):
+            raise  # nothing is reported of the test any more; the fixture tells
         except BaseException as exc:
             crashes = _crashes_to_tell(item)
             if crashes and isinstance(exc, pytest.skip.Exception):
