@@ -90,7 +90,7 @@ TESTS = {
         ["test_cli"],
         ["test_leaks:(check or strictly or last)"],
     ],
-    "servers/uvicorn": [
+    "servers/uvicorn servers/_uvicorn_options": [
         ["servers/test_drop_in_uvicorn"],
         ["servers/test_under_servers:drop-in-uvicorn"],
     ],

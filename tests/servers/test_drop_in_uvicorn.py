@@ -29,6 +29,7 @@ uvicorn = pytest.importorskip("uvicorn")
 
 from uvicorn.lifespan.on import LifespanOn  # noqa: E402
 
+from anylifespan.servers._uvicorn_options import Options  # noqa: E402
 from anylifespan.servers.uvicorn import Config, Lifespan  # noqa: E402
 
 pytestmark = pytest.mark.anyio
@@ -322,3 +323,5 @@ def test_what_the_configuration_takes_can_be_seen() -> None:
     assert set(signature(uvicorn.Config).parameters) < set(names)
     assert names[-2:] == ["startup_timeout", "shutdown_timeout"]
     assert "kwargs" not in names
+    # And editors see it, which read the types.
+    assert {"app", *Options.__annotations__, *names[-2:]} >= set(names)

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from anyio import CancelScope
@@ -18,6 +18,11 @@ from .._core.options import check_seconds
 from .._process.server import terminate
 from .._process.signals import are_handled, beside_handlers
 from ..errors import LifespanCrashed, LifespanError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._uvicorn_options import Options
 
 TIMEOUT = 30.0
 
@@ -48,13 +53,14 @@ class Config(uvicorn.Config):
         *args: Any,
         startup_timeout: float | None = TIMEOUT,
         shutdown_timeout: float | None = TIMEOUT,
-        **kwargs: Any,
+        **kwargs: Unpack[Options],
     ) -> None:
         check_seconds("startup_timeout", startup_timeout)
         check_seconds("shutdown_timeout", shutdown_timeout)
         self.startup_timeout = startup_timeout
         self.shutdown_timeout = shutdown_timeout
-        super().__init__(app, *args, **kwargs)
+        options: dict[str, Any] = {**kwargs}
+        super().__init__(app, *args, **options)
 
     __init__.__signature__ = _with_parameters_of(uvicorn.Config.__init__, __init__)  # type: ignore[attr-defined]
 
