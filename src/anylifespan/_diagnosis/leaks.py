@@ -85,10 +85,12 @@ class Watch:
         """What is there of what the application has made; to be called after its shutdown."""
         for _ in range(_MOMENT):
             await checkpoint()
-        if next(self._candidates(), None) is not None:
+        leaks = list(self._candidates())
+        if leaks:
             gc.collect()  # what nobody refers to is left to the garbage collector, not left behind
             await checkpoint()
-        return list(self._candidates())
+            leaks = list(self._candidates())
+        return leaks
 
     def _candidates(self) -> Iterator[Leak]:
         candidates = [*self._tasks(), *self._threads(), *self._sockets(), *self._open_files()]
@@ -118,7 +120,7 @@ class Watch:
 
     def _open_files(self) -> Iterator[Leak]:
         opened = {}
-        for path, places in self._origins.files.items():
+        for path, places in list(self._origins.files.items()):  # threads may open more
             with suppress(OSError):  # it may have been removed
                 opened[_identity(os.stat(path))] = path, places
         for descriptor, identity in _open_files():

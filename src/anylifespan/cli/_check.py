@@ -84,19 +84,25 @@ class Check:
         async with anyio.create_task_group() as task_group:
             task_group.start_soon(self.watchdog.beat)
             await anyio.lowlevel.checkpoint()
-            watch = Watch(self.ignored)
-            with watch.noted():
-                for manager in managers:
-                    result.startup, result.shutdown = Phase(), Phase()
+            if self.repeat is None:
+                await self.lifespans(managers, result)
+            else:
+                watch = Watch(self.ignored)
+                with watch.noted():
                     with watch.marked():
-                        await self.one_lifespan(manager, result)
-                    if result.failure is not None:
-                        break
-                if self.repeat is not None:
+                        await self.lifespans(managers, result)
                     result.left_behind = LeftBehind.of(await watch.leaks())
             task_group.cancel_scope.cancel()
         # An application that was given up on may hold up the end of the event loop.
         self.watchdog.expect_by(_END)
+
+    async def lifespans(self, managers: list[LifespanManager], result: Result) -> None:
+        """One after the other, until one fails."""
+        for manager in managers:
+            result.startup, result.shutdown = Phase(), Phase()
+            await self.one_lifespan(manager, result)
+            if result.failure is not None:
+                break
 
     async def one_lifespan(self, manager: LifespanManager, result: Result) -> None:
         options = self.target.options
