@@ -84,3 +84,14 @@ def deaf(until: anyio.Event) -> Step:
 started = sends("lifespan.startup.complete")
 stopped = sends("lifespan.shutdown.complete")
 well_behaved = app(receives, started, receives, stopped)
+
+
+class LooksAtThePath:
+    """A middleware for requests alone, which a lifespan breaks."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        assert scope["path"]
+        await self.app(scope, receive, send)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from apps import app, hangs, raises, receives, sends, sleeps, started, well_behaved
+from apps import LooksAtThePath, app, hangs, raises, receives, sends, sleeps, started, well_behaved
 from starlette.applications import Starlette
 
 well = well_behaved
@@ -112,16 +112,7 @@ async def tells_its_loop(scope: Any, receive: Any, send: Any) -> None:
 raises_at_length = app(receives, raises(ValueError("no database " * 20)))
 
 
-class RaisesOnLifespans:
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        assert scope["path"]
-        await self.app(scope, receive, send)
-
-
-swallowed = RaisesOnLifespans(Starlette(lifespan=hanging_lifespan))
+swallowed = LooksAtThePath(Starlette(lifespan=hanging_lifespan))
 
 
 async def with_a_large_state(scope: Any, receive: Any, send: Any) -> None:

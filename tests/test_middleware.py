@@ -260,8 +260,8 @@ async def test_a_server_that_breaks_off_and_a_shutdown_that_fails(
     assert "Boom: no goodbye" in log.text
 
 
-async def test_a_server_whose_receive_raises(log: pytest.LogCaptureFixture) -> None:
-    """Its exception goes on, and an error of the shutdown is logged."""
+async def lose_the_server(middleware: Any) -> None:
+    """Drive a lifespan whose ``receive()`` raises instead of the shutdown."""
     events = iter([{"type": "lifespan.startup"}])
 
     async def receive() -> dict[str, Any]:
@@ -273,9 +273,14 @@ async def test_a_server_whose_receive_raises(log: pytest.LogCaptureFixture) -> N
     async def send(message: Any) -> None:
         await checkpoint()
 
+    await middleware({"type": "lifespan", "state": {}}, receive, send)
+
+
+async def test_a_server_whose_receive_raises(log: pytest.LogCaptureFixture) -> None:
+    """Its exception goes on, and an error of the shutdown is logged."""
     failing = LifespanMiddleware(app(receives, started, receives, raises(Boom("no goodbye"))))
     with pytest.raises(ConnectionError):
-        await failing({"type": "lifespan", "state": {}}, receive, send)
+        await lose_the_server(failing)
     assert log.messages == ["The server has broken off the lifespan; its shutdown failed."]
     assert "no goodbye" in log.text
 
@@ -283,19 +288,8 @@ async def test_a_server_whose_receive_raises(log: pytest.LogCaptureFixture) -> N
 async def test_a_server_whose_receive_raises_and_a_shutdown_that_is_fine(
     log: pytest.LogCaptureFixture,
 ) -> None:
-    events = iter([{"type": "lifespan.startup"}])
-
-    async def receive() -> dict[str, Any]:
-        await checkpoint()
-        for event in events:
-            return event
-        raise ConnectionError
-
-    async def send(message: Any) -> None:
-        await checkpoint()
-
     with pytest.raises(ConnectionError):
-        await LifespanMiddleware(well_behaved)({"type": "lifespan"}, receive, send)
+        await lose_the_server(LifespanMiddleware(well_behaved))
     assert log.messages == []
 
 

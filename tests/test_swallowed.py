@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import MagicMock
 
+import apps
 import pytest
+from apps import LooksAtThePath
 from fastapi import FastAPI
 from litestar import Litestar
 from quart import Quart
@@ -27,15 +29,6 @@ pytestmark = pytest.mark.anyio
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
     yield
-
-
-class LooksAtThePath:
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        assert scope["path"]
-        await self.app(scope, receive, send)
 
 
 class PassesOnRequests:
@@ -130,7 +123,7 @@ async def test_why_with_the_place(log: pytest.LogCaptureFixture) -> None:
         pass
     (message,) = log.messages
     assert message.startswith(
-        f"The application has no lifespan (it raised KeyError: 'path', at {__file__}:"
+        f"The application has no lifespan (it raised KeyError: 'path', at {apps.__file__}:"
     )
     assert message.endswith(" in __call__); going on without it.")
 
@@ -141,7 +134,7 @@ async def test_a_part_is_said_to_be_swallowed_as_well(log: pytest.LogCaptureFixt
         pass
     (record,) = log.records
     assert record.levelname == "WARNING"
-    assert record.message.startswith("test_swallowed.LooksAtThePath: The application has no")
+    assert record.message.startswith("apps.LooksAtThePath: The application has no")
 
 
 async def test_what_wraps_itself_is_no_endless_search(log: pytest.LogCaptureFixture) -> None:

@@ -71,7 +71,7 @@ def raised_at(raised: BaseException) -> str:
 
     def place() -> str:
         stack = StackSummary.extract(walk_tb(raised.__traceback__), lookup_lines=False)
-        frame = [one for one in own_frames(stack) if _is_users(one)][-1]
+        frame = [one for one in stack if _is_users(one)][-1]
         return f", at {frame.filename}:{frame.lineno} in {frame.name}"
 
     return attempt(place, "")
