@@ -1,4 +1,4 @@
-"""What an application leaves behind after its shutdown is told."""
+"""What an application leaves behind after its shutdown is reported."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ async def warning_of_a_lifespan() -> str:
 async def test_each_kind_is_told_with_its_place(leaves: set[str], kind: str) -> None:
     """And nothing of those that called the application; the warning ends with the line of code."""
     leaves.add(kind)
-    told = await warning_of_a_lifespan()
-    first, leak, *lines = told.splitlines()
+    warning = await warning_of_a_lifespan()
+    first, leak, *lines = warning.splitlines()
     assert first == "leaky_app.app has left behind:"
     assert leak.startswith(f"{kind} ")
     assert place(kind) in lines[-1]
@@ -93,13 +93,13 @@ async def test_what_is_about_to_end_is_let_end(leaves: set[str]) -> None:
 @pytest.mark.anyio
 async def test_several_are_listed_with_their_lines(leaves: set[str]) -> None:
     leaves.update({"socket", "thread"})
-    told = (await warning_of_a_lifespan()).splitlines()
-    assert [line.split()[0] for line in told if not line.startswith(" ")] == [
+    warning = (await warning_of_a_lifespan()).splitlines()
+    assert [line.split()[0] for line in warning if not line.startswith(" ")] == [
         "leaky_app.app",
         "socket",
         "thread",
     ]
-    assert [line for line in told if LINES["socket"] in line]
+    assert [line for line in warning if LINES["socket"] in line]
 
 
 @pytest.mark.anyio
@@ -399,16 +399,16 @@ async def test_the_hook_of_the_event_loop_is_put_back(leaves: set[str]) -> None:
 async def test_where_there_is_no_list_of_descriptors(
     leaves: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on Windows: the rest is told."""
+    """As on Windows: the rest is reported."""
 
     def listdir(path: str) -> list[str]:
         raise FileNotFoundError(path)
 
     monkeypatch.setattr(os, "listdir", listdir)
     leaves.update({"file", "thread"})
-    told = await warning_of_a_lifespan()
-    assert "thread lingering" in told
-    assert "file" not in told.replace("File", "")
+    warning = await warning_of_a_lifespan()
+    assert "thread lingering" in warning
+    assert "file" not in warning.replace("File", "")
 
 
 @pytest.mark.anyio

@@ -235,7 +235,7 @@ class _WithLifespan:
 
 @protected
 class _Entered:
-    """A lifespan of the user's: entered as all code of the user's is run, and left whatever comes.
+    """A lifespan that the user wrote: Ctrl-C may interrupt how it is entered, not how it is left.
 
     :ivar swallowed: what it swallowed as it was left, as context managers may
     """

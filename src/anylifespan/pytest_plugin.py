@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .errors import LifespanCrashed
     from .testing import ASGIClient
 
-# Those that are up, and whether a test has told that the application has died.
+# Those that are up, and whether a test has reported the crash of the application.
 _UP = pytest.StashKey["dict[LifespanManager, bool]"]()
 _SCOPES = ("function", "class", "module", "package", "session")
 _OPTIONS = {
@@ -148,7 +148,7 @@ async def asgi_client(asgi_lifespan: LifespanManager) -> AsyncIterator[ASGIClien
         yield client
 
 
-def _told_in(phase: str) -> Any:
+def _fails_in(phase: str) -> Any:
     """If the application has died in this phase of a test, that is what has failed.
 
     Later tests, with the same application, are not to blame.
@@ -159,34 +159,34 @@ def _told_in(phase: str) -> Any:
         try:
             result = yield
         except (pytest.exit.Exception, KeyboardInterrupt):
-            raise  # nothing is reported of the test any more; the fixture tells
+            raise  # the test gets no report any more, so the fixture raises the crash
         except BaseException as exc:
-            crashes = _crashes_to_tell(item)
+            crashes = _new_crashes(item)
             if crashes and isinstance(exc, pytest.skip.Exception):
                 raise crashes[0] from crashes[0].__cause__
             for crash in crashes:
                 text = "".join(traceback.format_exception(crash))
                 item.add_report_section(phase, "crash of the application", text)
             raise
-        for crash in _crashes_to_tell(item):
+        for crash in _new_crashes(item):
             raise crash
         return result
 
     return run
 
 
-pytest_runtest_setup = _told_in("setup")
-pytest_runtest_call = _told_in("call")
-pytest_runtest_teardown = _told_in("teardown")
+pytest_runtest_setup = _fails_in("setup")
+pytest_runtest_call = _fails_in("call")
+pytest_runtest_teardown = _fails_in("teardown")
 
 
-def _crashes_to_tell(item: pytest.Item) -> list[LifespanCrashed]:
+def _new_crashes(item: pytest.Item) -> list[LifespanCrashed]:
     if "asgi_lifespan" not in getattr(item, "fixturenames", ()):
         return []
     up = item.config.stash.get(_UP, {})
     crashes = []
-    for manager, told in up.items():
-        crash = None if told else manager.crash
+    for manager, reported in up.items():
+        crash = None if reported else manager.crash
         if crash is not None:
             up[manager] = True
             crashes.append(crash)

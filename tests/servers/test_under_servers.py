@@ -143,14 +143,14 @@ def line_of(text: str) -> int:
     return next(number for number, line in enumerate(lines, 1) if text in line)
 
 
-def tells_where(case: Case, record: Record, phase: str, limit: float) -> bool:
-    """Whether a hung phase is told in a few lines, the first of which have the user's own."""
+def shows_where(case: Case, record: Record, phase: str, limit: float) -> bool:
+    """Whether the log says in a few lines where a phase hangs, with the user's own line first."""
     text = (
         f"the {phase} of FastAPI hangs here" if case.way == "added" else f"the {phase} hangs here"
     )
     lines = record.output.splitlines()
-    told = f"did not finish its {phase} within {limit:g} second"
-    first = next(number for number, line in enumerate(lines) if told in line)
+    message = f"did not finish its {phase} within {limit:g} second"
+    first = next(number for number, line in enumerate(lines) if message in line)
     indented = list(takewhile(lambda line: line.startswith("  "), lines[first + 1 :]))
     assert len(indented) < 10
     assert not any("site-packages" in line for line in indented)
@@ -171,7 +171,7 @@ def test_state_and_context_variables_are_seen_and_the_shutdown_is_run(
 @on("hangs in startup")
 def test_a_startup_that_hangs_is_ended_and_the_log_says_where(case: Case, record: Record) -> None:
     limit = 2 if case.name == "gunicorn" and case.way == "drop-in" else TIMEOUT
-    assert tells_where(case, record, "startup", limit)
+    assert shows_where(case, record, "startup", limit)
     # Without a lifespan of the server's, each request has tried.
     tries = 1 if case.server.knows_lifespan else 2
     assert record.output.count("app: starting") == tries
@@ -204,7 +204,7 @@ def test_a_crash_while_serving_ends_the_server(case: Case, record: Record) -> No
 
 @on("hangs in shutdown")
 def test_a_shutdown_that_hangs_is_ended_and_the_log_says_where(case: Case, record: Record) -> None:
-    assert tells_where(case, record, "shutdown", TIMEOUT)
+    assert shows_where(case, record, "shutdown", TIMEOUT)
     assert record.seconds < TIMEOUT + PATIENCE / 2
 
 

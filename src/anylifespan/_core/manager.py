@@ -68,7 +68,7 @@ class LifespanManager:
     _whole: Lifespan | None = None  # that of which this one is a part
     _crashes_alone = False  # whether that one lives on if this one crashes
     _context: Context | None = None  # where startup() has the application run; None: as the caller
-    _outer_scope: Mapping[str, Any] = MappingProxyType({})  # what the application's has besides
+    _outer_scope: Mapping[str, Any] = MappingProxyType({})  # more for that of the application
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class LifespanManager:
         self._event_loop: EventLoop | None = None
         self._host: Host | None = None
         self._has_body = False  # whether there is one to be cancelled
-        self._told = False  # whether a caller has been told how it ended
+        self._reported = False  # whether a caller has got the error
         self._crash_event: Event | None = None
         self._shutdown_request: Event | None = None
         self._variables = Variables()
@@ -378,7 +378,7 @@ class LifespanManager:
             error = outcome.startup_error(lifespan, timeout=self._startup_timeout)
             problems = [one for one in (interruption, again, error) if one is not None]
         if problems:
-            self._told = True
+            self._reported = True
         if self._mode == "auto":
             self._log_unsupported()
         return problems
@@ -391,14 +391,14 @@ class LifespanManager:
 
         :return: what went wrong, if no other caller has got that error, and who interrupted
         """
-        told, self._told = self._told, True
+        reported, self._reported = self._reported, True
         handled = sys.exc_info()[1]
         if handled is not None and contains(handled, (KeyboardInterrupt,)):
             lifespan.interrupt(KeyboardInterrupt())  # which is why the caller shuts down
         deadline = lifespan.shut_down() + self._shutdown_timeout
         interruption = await lifespan.wait_ended(deadline, give_up=give_up)
         error: BaseException | None = None
-        if not told:
+        if not reported:
             if lifespan.state is State.STOPPED_SILENTLY:
                 self._log.debug("The application returned from its shutdown without a word.")
             error = outcome.shutdown_error(lifespan, timeout=self._shutdown_timeout)
@@ -409,7 +409,7 @@ class LifespanManager:
         elsewhere = host is not None and host.is_left_elsewhere()
         if host is not None and lifespan.crashed and body is not None and is_cancellation(body):
             # Another caller may have got the crash, but it has cancelled this body.
-            self._told = False
+            self._reported = False
         problems = await self._stop(lifespan, give_up=False)
         if not elsewhere:
             await self._leave(problems)

@@ -100,8 +100,8 @@ def log_unsupported(lifespan: Lifespan, log: Log) -> None:
         )
     elif lifespan.outcome is State.UNSUPPORTED:
         why, swallowed = _why_unsupported(lifespan)
-        tell = log.warning if swallowed else log.info
-        tell("The application has no lifespan (%s); going on without it.%s", why, swallowed)
+        write = log.warning if swallowed else log.info
+        write("The application has no lifespan (%s); going on without it.%s", why, swallowed)
 
 
 def left_open(complaint: BaseException) -> Exception:

@@ -1,4 +1,4 @@
-"""What an application makes, and where: told apart from what is made beside it.
+"""What an application makes, and where, as opposed to what others make meanwhile.
 
 Code that runs for an application does so in a context with a mark of its own: its lifespan is
 started in one, tasks and functions in threads inherit it, and requests get it with the variables of
@@ -22,8 +22,8 @@ from .._core.hosting import on_trio
 Places = list[tuple[str, int, str]]
 
 # Threads in which anybody's functions are run, one after another.
-POOLS = ("AnyIO worker thread", "asyncio_", "Trio thread")
-# What is further out than these has called the application, or runs its tasks.
+_POOLS = ("AnyIO worker thread", "asyncio_", "Trio thread")
+# The code that calls the application or runs its tasks: the stack is cut here.
 _CALLERS = {
     "anylifespan._core.lifespan",
     "anylifespan._core.requests",
@@ -145,7 +145,7 @@ def _listener() -> Callable[[str, tuple[Any, ...]], None]:
 
 def _thread_made(origins: Origins, function: Any) -> None:
     thread = getattr(function, "__self__", None)
-    if isinstance(thread, threading.Thread) and not thread.name.startswith(POOLS):
+    if isinstance(thread, threading.Thread) and not thread.name.startswith(_POOLS):
         origins.threads[thread] = _places()
         _origins_of_threads[thread] = origins
 

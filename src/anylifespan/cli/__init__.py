@@ -165,7 +165,7 @@ def run(app: str, backend: str, **options: Any) -> None:
 
 
 class _Console(Console):
-    """One that cannot end the process: the application is to be shut down, read or unread."""
+    """A console that never ends the process: the application still has to be shut down."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

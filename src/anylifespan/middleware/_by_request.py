@@ -48,7 +48,8 @@ class StartsByRequest:
         """Start the application, or wait for the request that does.
 
         :param scope: that of the request
-        :return: whether it did not fail; a start that was cancelled, with its request, is neither
+        :return: False if it failed. After True it may still have to be started: the request that
+            did so may have been cancelled.
         """
         token = current_token()
         start = self._under_way.get(token)

@@ -27,7 +27,7 @@ class Run(LifespanManager):
     """Drives the application once.
 
     :param runs: where requests find it
-    :param scope: that of the server's lifespan, which the application's gets what is more of;
+    :param scope: that of the server's lifespan, of which the application gets all other keys, too;
         empty if there is none
     :param whole: the lifespan that it is a part of, if this library drives that
     :param stop_server: how to stop the server; None if whoever drives it is none
@@ -71,14 +71,14 @@ class Run(LifespanManager):
     async def answer(self, receive: Receive, send: Send) -> None:
         """The whole lifespan, as an application's answer to its server.
 
-        What goes wrong is both said and raised, since some drivers look at the one and some at the
-        other. What is raised is what the application has raised, as if this were not around it.
+        An error is both sent and raised, since drivers look at one or the other. What is raised is
+        the application's own exception, as if there were no middleware.
         """
         await receive()
         with self.open_to_requests(self.app):
             error = await _error_of(self.startup)
             if error is not None:
-                await _say(send, "startup", error)
+                await _send_failed(send, "startup", error)
                 raise _bare(error)
             try:
                 await send({"type": "lifespan.startup.complete"})
@@ -99,7 +99,7 @@ class Run(LifespanManager):
             await send({"type": "lifespan.shutdown.complete"})
             return
         if not self._ends_unasked:
-            await _say(send, "shutdown", error)
+            await _send_failed(send, "shutdown", error)
         raise self._exit or _bare(error)
 
     def open_to_requests(self, app: ASGI3App) -> ExitStack:
@@ -158,7 +158,7 @@ async def _error_of(phase: Callable[[], Awaitable[None]]) -> LifespanError | Non
     return None
 
 
-async def _say(send: Send, phase: str, error: LifespanError) -> None:
+async def _send_failed(send: Send, phase: str, error: LifespanError) -> None:
     message = in_full(error)
     try:
         await send({"type": f"lifespan.{phase}.failed", "message": message})
