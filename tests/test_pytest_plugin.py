@@ -160,6 +160,36 @@ async def test_one(asgi_lifespan):
     run(session, tests).assert_outcomes(passed=2, errors=2)
 
 
+@pytest.mark.parametrize("phase", ["startup", "shutdown"])
+def test_an_exit_is_no_matter_for_other_tests(session: pytest.Pytester, phase: str) -> None:
+    """It would end the event loop that anyio's plugin runs them in."""
+    tests = f"""
+@pytest.fixture
+def asgi_app():
+    async def app(scope, receive, send):
+        await receive()
+        if "{phase}" == "startup":
+            raise SystemExit(3)
+        await send({{"type": "lifespan.startup.complete"}})
+        await receive()
+        raise SystemExit(3)
+    return app
+
+@pytest.fixture(scope="session")
+async def other(anyio_backend):
+    yield
+
+async def test_exits(other, asgi_lifespan):
+    pass
+
+async def test_other(other):
+    pass
+"""
+    done = run(session, tests)
+    done.assert_outcomes(passed=2 if phase == "startup" else 4, errors=2)
+    done.stdout.fnmatch_lines(["*LifespanError: the application raised SystemExit: 3"])
+
+
 def test_a_crash_beside_a_skip_is_a_failure(session: pytest.Pytester) -> None:
     done = run(session, CRASH.format(last="pytest.skip('not today')"))
     done.assert_outcomes(failed=2, passed=2)

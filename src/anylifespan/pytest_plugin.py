@@ -108,11 +108,13 @@ async def asgi_lifespan(
 ) -> AsyncIterator[LifespanManager]:
     """The application's :class:`~anylifespan.LifespanManager`; the application is up.
 
-    If it dies while a test runs, that test fails.
+    If it dies while a test runs, that test fails. SystemExit is raised as the cause of a
+    LifespanError.
     """
+    from ._core.exceptions import describe
     from ._core.manager import LifespanManager
     from ._diagnosis.leaks import leaks_reported
-    from .errors import LifespanCrashed
+    from .errors import LifespanCrashed, LifespanError
 
     manager = LifespanManager(
         asgi_app,
@@ -126,12 +128,14 @@ async def asgi_lifespan(
             is_up()
             up[manager] = False
             yield manager
-    except (LifespanCrashed, SystemExit):
-        crash = manager.crash
-        if crash is None:
-            raise
+    except (LifespanCrashed, SystemExit) as exc:
+        # An exit would end the event loop of the plugin that runs the fixture, for other tests too.
+        error: LifespanError | None = manager.crash
+        if error is None:
+            error = LifespanError(f"the application raised {describe(exc)}")
+            error.__cause__ = exc
         if not up.get(manager, False):
-            raise crash from crash.__cause__  # an exit would end the whole run
+            raise error from error.__cause__
     finally:
         up.pop(manager, None)
 
