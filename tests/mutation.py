@@ -84,6 +84,8 @@ TESTS = {
         ["servers/test_drop_in_uvicorn", "servers/test_drop_in_corn"],
         ["servers/test_under_servers:(drop-in-uvicorn or drop-in-hypercorn)"],
     ],
+    "_stop/draining _stop/refusal _stop/request _stop/drain": [["test_stop", "test_middleware"]],
+    "_process/notice": [["test_stop"], ["servers/test_under_servers:middleware-uvicorn"]],
     "_process/server": [["test_middleware", "servers/test_drop_in_uvicorn"]],
     "__main__ cli/_load cli/_run cli/_target": [["test_cli"]],
     "cli/__init__ cli/_check cli/_report": [
@@ -94,12 +96,14 @@ TESTS = {
         ["servers/test_drop_in_uvicorn"],
         ["servers/test_under_servers:drop-in-uvicorn"],
     ],
+    "servers/_click servers/_command": [["servers/test_commands"]],
     "servers/gunicorn": [
         ["servers/test_drop_in_gunicorn"],
         ["servers/test_under_servers:drop-in-gunicorn"],
     ],
     "servers/_corn servers/hypercorn servers/anycorn": [
         ["servers/test_drop_in_corn"],
+        ["servers/test_commands"],
         ["servers/test_under_servers:(drop-in-hypercorn or drop-in-anycorn)"],
     ],
 }

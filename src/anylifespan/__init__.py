@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._core.manager import LifespanManager as LifespanManager
     from ._core.protocol import Phase as Phase
+    from ._stop.draining import Draining as Draining
+    from ._stop.draining import draining as draining
     from .compose import combine as combine
     from .compose import lifespan_of as lifespan_of
     from .compose import with_lifespan as with_lifespan
@@ -26,6 +28,7 @@ __version__ = "0.1.0"
 # Imported when they are first used: pytest imports this package for its plugin, wherever it is
 # installed, and commands should start at once.
 _MODULES = {
+    "Draining": "._stop.draining",
     "LifespanCrashed": ".errors",
     "LifespanError": ".errors",
     "LifespanManager": "._core.manager",
@@ -38,6 +41,7 @@ _MODULES = {
     "StartupFailed": ".errors",
     "StartupTimeout": ".errors",
     "combine": ".compose",
+    "draining": "._stop.draining",
     "lifespan_of": ".compose",
     "with_lifespan": ".compose",
 }

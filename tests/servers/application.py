@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -18,7 +19,9 @@ from fastapi import FastAPI, Request, WebSocket
 from anylifespan import LifespanMiddleware
 
 BEHAVIOUR = os.environ.get("BEHAVIOUR", "behaves well")
+# Seconds for the startup and the shutdown; an hour stands for no limit.
 TIMEOUT = float(os.environ.get("TIMEOUT", "1"))
+DRAIN = float(os.environ["DRAIN"]) if "DRAIN" in os.environ else None
 
 greeting: ContextVar[str] = ContextVar("greeting", default="unset")
 crash: list[anyio.Event] = []
@@ -30,6 +33,8 @@ async def lifespan(scope: Any, receive: Any, send: Any) -> None:
     greeting.set("from the lifespan")
     if BEHAVIOUR == "hangs in startup":
         await anyio.sleep_forever()  # the startup hangs here
+    if BEHAVIOUR == "blocks in startup":
+        time.sleep(1.7)  # noqa: ASYNC251 - the startup blocks here
     if BEHAVIOUR == "fails to start":
         await send({"type": "lifespan.startup.failed", "message": "no database"})
         return
@@ -48,12 +53,26 @@ async def lifespan(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def http(scope: Any, receive: Any, send: Any) -> None:
+    if scope["path"] == "/stream":
+        await stream(send)
+    if scope["path"] == "/slow":
+        print("app: slow request", flush=True)
+        await anyio.sleep(0.6)
     body = json.dumps(seen_by(scope)).encode()
     if scope["path"] == "/crash":
         crash[0].set()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def stream(send: Any) -> None:
+    """For ever."""
+    headers = [(b"content-type", b"text/event-stream")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    while True:
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        await anyio.sleep(0.1)
 
 
 async def websocket(scope: Any, receive: Any, send: Any) -> None:
@@ -75,7 +94,9 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
     await handle(scope, receive, send)
 
 
-app = LifespanMiddleware(bare, startup_timeout=TIMEOUT, shutdown_timeout=TIMEOUT)
+app = LifespanMiddleware(
+    bare, startup_timeout=TIMEOUT, shutdown_timeout=TIMEOUT, drain_timeout=DRAIN
+)
 
 
 # The same as a FastAPI application, with the middleware added to it.

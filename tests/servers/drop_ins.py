@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import anyio
-from application import TIMEOUT, bare
+from application import DRAIN, TIMEOUT, bare
 
 
 def serve_by_uvicorn(port: int) -> None:
@@ -15,7 +15,10 @@ def serve_by_uvicorn(port: int) -> None:
 
     from anylifespan.servers.uvicorn import Config
 
-    config = Config(bare, port=port, startup_timeout=TIMEOUT, shutdown_timeout=TIMEOUT)
+    # One second is for itself.
+    graceful = None if DRAIN is None else round(DRAIN + 1)
+    limits = {"startup_timeout": TIMEOUT, "shutdown_timeout": TIMEOUT}
+    config = Config(bare, port=port, timeout_graceful_shutdown=graceful, **limits)
     uvicorn.Server(config).run()
 
 
@@ -23,6 +26,8 @@ def serve_by_corn(name: str, backend: str, port: int) -> None:
     config: Any = importlib.import_module(f"{name}.config").Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.startup_timeout = config.shutdown_timeout = TIMEOUT
+    if DRAIN is not None:
+        config.graceful_timeout = DRAIN + 1
     serve = importlib.import_module(f"anylifespan.servers.{name}").serve
     anyio.run(serve, bare, config, backend=backend)
 

@@ -110,14 +110,15 @@ class Process:
     :ivar output: the lines that it has written so far
     """
 
-    def __init__(self, server: Server, app: str, behaviour: str) -> None:
+    def __init__(self, server: Server, app: str, behaviour: str, **environment: str) -> None:
         self.port = _free_port()
         self.output: list[str] = []
         self._news = threading.Condition()
         self._over = False
         command = [part.format(app=app, port=self.port) for part in server.command]
-        path = [str(HERE), str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {
+        others = [environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH")]
+        path = [str(HERE), str(PROJECT), *filter(None, others)]
+        environment |= {
             "BEHAVIOUR": behaviour,
             "PYTHONPATH": os.pathsep.join(path),
             "PYTHONUNBUFFERED": "1",
@@ -155,6 +156,14 @@ class Process:
             self._news.wait_for(lambda: written() or self._over, limit)
             return written()
 
+    def wait_listening(self) -> None:
+        """Wait until it takes connections, which Granian does a moment after it says so."""
+        deadline = time.monotonic() + LIMIT
+        while time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+                return
+            time.sleep(0.01)  # nobody tells
+
     def signal(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
 
@@ -191,8 +200,8 @@ class Process:
 
 
 @contextmanager
-def running(server: Server, app: str, behaviour: str = "") -> Iterator[Process]:
-    process = Process(server, app, behaviour)
+def running(server: Server, app: str, behaviour: str = "", **environment: str) -> Iterator[Process]:
+    process = Process(server, app, behaviour, **environment)
     try:
         yield process
     finally:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
 from processes import LIMIT, Process, Server, running
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
 # Seconds that a server gets to end, after which it counts as hanging.
@@ -23,6 +25,8 @@ class Record:
 
     :ivar responses: the status of each request, and what it saw of state and context variables
     :ivar websocket: what a WebSocket saw
+    :ivar closed_with: the code that the server closed a WebSocket with
+    :ivar broken: how a response ended that was not whole
     :ivar status: how the server ended; None if it did not, and had to be killed
     :ivar seconds: how long that took, from the signal or from its start
     :ivar left: whether processes were left
@@ -32,6 +36,8 @@ class Record:
 
     responses: list[tuple[int, Any]] = field(default_factory=list)
     websocket: Any = None
+    closed_with: int | None = None
+    broken: str = ""
     status: int | None = None
     seconds: float = 0.0
     left: bool = False
@@ -54,8 +60,13 @@ class Record:
         self.left = self.status is not None and process.leaves_processes()
 
 
-def _behaves_well(process: Process, record: Record, server: Server) -> None:
+def _wait_ready(process: Process, server: Server) -> None:
     process.wait_for(server.ready)
+    process.wait_listening()
+
+
+def _behaves_well(process: Process, record: Record, server: Server) -> None:
+    _wait_ready(process, server)
     record.get(process, "/", "/")
     if server.websockets:
         record.open_websocket(process)
@@ -67,24 +78,36 @@ def _does_not_start(process: Process, record: Record, server: Server) -> None:
     if server.knows_lifespan:
         process.wait_for("app: starting")
     else:
-        process.wait_for(server.ready)
+        _wait_ready(process, server)
         record.get(process, "/", "/")
         process.signal(signal.SIGTERM)
     record.wait_ended(process)
 
 
-def _is_interrupted_in_startup(process: Process, record: Record, server: Server) -> None:
+def _is_interrupted_in_startup(
+    process: Process, record: Record, server: Server, number: signal.Signals = signal.SIGINT
+) -> None:
     with ThreadPoolExecutor(1) as pool:
         if not server.knows_lifespan:
-            process.wait_for(server.ready)
+            _wait_ready(process, server)
             pool.submit(record.get, process, "/")  # it is never answered
         process.wait_for("app: starting")
-        process.signal(signal.SIGINT)
+        process.signal(number)
         record.wait_ended(process)
 
 
+_is_terminated_in_startup = partial(_is_interrupted_in_startup, number=signal.SIGTERM)
+
+
+def _blocks_in_startup(process: Process, record: Record, server: Server) -> None:
+    _wait_ready(process, server)
+    record.get(process, "/")
+    process.signal(signal.SIGTERM)
+    record.wait_ended(process)
+
+
 def _crashes(process: Process, record: Record, server: Server) -> None:
-    process.wait_for(server.ready)
+    _wait_ready(process, server)
     if not server.knows_lifespan:
         record.get(process, "/")
     record.get(process, "/crash")
@@ -94,10 +117,59 @@ def _crashes(process: Process, record: Record, server: Server) -> None:
 
 
 def _hangs_in_shutdown(process: Process, record: Record, server: Server) -> None:
-    process.wait_for(server.ready)
+    _wait_ready(process, server)
     record.get(process, "/")
     process.signal(signal.SIGTERM)
     record.wait_ended(process)
+
+
+def _stops_with_a_stream(process: Process, record: Record, server: Server) -> None:
+    _wait_ready(process, server)
+    with httpx.Client(base_url=f"http://127.0.0.1:{process.port}", timeout=LIMIT) as client:
+        with client.stream("GET", "/stream") as response:
+            chunks = response.iter_raw()
+            next(chunks)
+            process.signal(signal.SIGTERM)
+            record.wait_ended(process)
+            if record.status is not None:
+                record.broken = _rest(chunks)
+                record.responses.append((response.status_code, None))
+
+
+def _rest(chunks: Iterator[bytes]) -> str:
+    try:
+        for _ in chunks:
+            pass
+    except httpx.HTTPError as exc:
+        return repr(exc)
+    return ""
+
+
+def _stops_with_a_websocket(process: Process, record: Record, server: Server) -> None:
+    _wait_ready(process, server)
+    with connect(f"ws://127.0.0.1:{process.port}/", proxy=None, open_timeout=LIMIT) as socket:
+        record.websocket = json.loads(socket.recv(LIMIT))
+        process.signal(signal.SIGTERM)
+        try:
+            socket.recv(PATIENCE)
+        except ConnectionClosed as exc:
+            record.closed_with = exc.rcvd.code if exc.rcvd is not None else None
+        except TimeoutError:
+            pass
+        record.wait_ended(process)
+
+
+def _stops_with_a_slow_request(process: Process, record: Record, server: Server) -> None:
+    _wait_ready(process, server)
+    with ThreadPoolExecutor(1) as pool:
+        request = pool.submit(record.get, process, "/slow")
+        process.wait_for("app: slow request")
+        process.signal(signal.SIGTERM)
+        try:
+            request.result()
+        except httpx.HTTPError as exc:
+            record.broken = repr(exc)
+        record.wait_ended(process)
 
 
 _STEPS: dict[str, Callable[[Process, Record, Server], None]] = {
@@ -107,6 +179,21 @@ _STEPS: dict[str, Callable[[Process, Record, Server], None]] = {
     "fails to start": _does_not_start,
     "crashes": _crashes,
     "hangs in shutdown": _hangs_in_shutdown,
+    "is terminated in startup": _is_terminated_in_startup,
+    "blocks in startup": _blocks_in_startup,
+    "stops with a stream": _stops_with_a_stream,
+    "stops with a WebSocket": _stops_with_a_websocket,
+    "stops with a slow request": _stops_with_a_slow_request,
+}
+# What a scenario takes for its application and its servers, if not the usual.
+_BEHAVIOURS = {
+    "is interrupted in startup": "hangs in startup",
+    "is terminated in startup": "hangs in startup",
+}
+STOPS_WITH_REQUESTS = ("stops with a stream", "stops with a WebSocket", "stops with a slow request")
+_ENVIRONMENTS = {
+    "is terminated in startup": {"TIMEOUT": "3600"},
+    **{scenario: {"DRAIN": "1"} for scenario in STOPS_WITH_REQUESTS},
 }
 SCENARIOS = list(_STEPS)
 
@@ -116,12 +203,13 @@ def play(server: Server, app: str, scenario: str) -> Record:
 
     :param app: the application: ``"application:app"`` or ``"application:bare"``
     """
-    behaviour = "hangs in startup" if scenario == "is interrupted in startup" else scenario
+    behaviour = _BEHAVIOURS.get(scenario, scenario)
+    environment = _ENVIRONMENTS.get(scenario, {})
     record = Record()
-    with running(server, app, behaviour) as process:
+    with running(server, app, behaviour, **environment) as process:
         try:
             _STEPS[scenario](process, record, server)
-        except (httpx.HTTPError, OSError) as exc:
+        except (httpx.HTTPError, OSError, InvalidHandshake) as exc:
             record.broken_off = repr(exc)
     record.output = "\n".join(process.output)
     return record

@@ -61,7 +61,7 @@ def hang(record: Record) -> str:
 def interrupted(record: Record) -> str:
     if "app: starting" not in record.output:
         return "the lifespan is not run"
-    return "does not heed it" if record.status is None else ended(record)
+    return "ignores it" if record.status is None else ended(record)
 
 
 def crash(record: Record) -> str:
@@ -80,15 +80,54 @@ def hanging_shutdown(record: Record) -> str:
     return ended(record) + says_where(record)
 
 
+def blocked(record: Record) -> str:
+    if "app: starting" not in record.output:
+        return "the lifespan is not run"
+    if record.broken_off:
+        return "the worker is killed, and started again and again"
+    if "blocks the event loop" in record.output:
+        return "says where"
+    late = "more than its limit" in record.output
+    return "says that it took too long, not where" if late else "says nothing"
+
+
+def with_requests(record: Record) -> str:
+    if record.broken_off:
+        return "it has none"
+    run = "" if "app: stopped" in record.output else ", no shutdown is run"
+    return f"{ended(record)}{run}"
+
+
+def stream(record: Record) -> str:
+    broken = "" if record.status is None else ", ended" if not record.broken else ", broken off"
+    return f"{with_requests(record)}{broken}"
+
+
+def websocket(record: Record) -> str:
+    if record.websocket is None:
+        return "it has none"
+    return f"{with_requests(record)}, closed with {record.closed_with or 'no code'}"
+
+
+def slow(record: Record) -> str:
+    answered = any(status == 200 for status, _ in record.responses)
+    return f"{with_requests(record)}, {'answered' if answered else 'broken off'}"
+
+
 ROWS = [
     ("SIGTERM", "behaves well", shutdown),
     ("the state", "behaves well", state),
     ("context variables of the lifespan", "behaves well", variables),
     ("a startup that hangs", "hangs in startup", hang),
     ("SIGINT meanwhile", "is interrupted in startup", interrupted),
+    ("SIGTERM in it, without a limit", "is terminated in startup", interrupted),
+    ("a startup that blocks the event loop", "blocks in startup", blocked),
     ("`startup.failed`", "fails to start", no_start),
     ("the lifespan dies while serving", "crashes", crash),
     ("SIGTERM and a shutdown that hangs", "hangs in shutdown", hanging_shutdown),
+    ("SIGTERM with a stream open", "stops with a stream", stream),
+    ("with a WebSocket", "stops with a WebSocket", websocket),
+    ("with a request of 0.6 s", "stops with a slow request", slow),
 ]
 
 

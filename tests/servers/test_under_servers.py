@@ -14,61 +14,52 @@ from typing import Any, NamedTuple
 
 import pytest
 from processes import DROP_INS, HERE, SERVERS, Server
-from scenarios import PATIENCE, SCENARIOS, Record, play
+from scenarios import PATIENCE, SCENARIOS, STOPS_WITH_REQUESTS, Record, play
 
 pytestmark = pytest.mark.processes
 
 TIMEOUT = 1.0  # what the servers are run with
+DRAIN = 1.0
 TERMINATED = -signal.SIGTERM  # Uvicorn ends by the signal that it was sent
+BY_SIGINT, BY_SIGTERM = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
-# Anycorn's, after a signal, depends on which of its processes is the first to notice.
+# Anycorn's depends on which of its processes is the first to notice that the worker has ended.
 EITHER = (0, 1)
 
-# How the servers end, where they do not end with 0. That Hypercorn does so whatever has happened is
-# a fault of its own.
-STATUSES: dict[tuple[str, str], dict[str, int | tuple[int, int]]] = {
-    ("middleware", "uvicorn"): {
-        "behaves well": TERMINATED,
-        "hangs in startup": 3,
-        "is interrupted in startup": 3,
-        "fails to start": 3,
-        "crashes": TERMINATED,
-        "hangs in shutdown": TERMINATED,
-    },
-    ("middleware", "gunicorn"): {
-        "hangs in startup": 3,
-        "is interrupted in startup": 3,
-        "fails to start": 3,
-    },
-    ("middleware", "granian"): {"hangs in startup": 1, "fails to start": 1, "crashes": 1},
-    ("middleware", "anycorn, asyncio"): {
-        "hangs in startup": 1,
-        "is interrupted in startup": EITHER,
-        "fails to start": 1,
-        "crashes": EITHER,
-        "hangs in shutdown": EITHER,
-    },
-    ("drop-in", "uvicorn"): {
-        "behaves well": TERMINATED,
-        "hangs in startup": 3,
-        "is interrupted in startup": 128 + signal.SIGINT,
-        "fails to start": 3,
-        "crashes": 1,
-        "hangs in shutdown": TERMINATED,
-    },
-    ("drop-in", "gunicorn"): {"hangs in startup": 3, "fails to start": 3},
-    ("drop-in", "others"): {
-        "hangs in startup": 1,
-        "fails to start": 1,
-        "crashes": 1,
-        "hangs in shutdown": 1,
-    },
+# How the servers end, where they do not end with 0. Hypercorn does so whatever has happened to its
+# workers, which is a fault of its own; Gunicorn starts another worker, and ends well.
+STOPS = ("behaves well", "blocks in startup", *STOPS_WITH_REQUESTS)
+DROP_IN = {"hangs in startup": 1, "fails to start": 1, "crashes": 1, "hangs in shutdown": 1}
+ANYCORN: dict[str, int | tuple[int, int]] = {
+    "hangs in startup": 1,
+    "is interrupted in startup": EITHER,
+    "is terminated in startup": EITHER,
+    "fails to start": 1,
+    "crashes": EITHER,
+    "hangs in shutdown": EITHER,
 }
-STATUSES["middleware", "anycorn, trio"] = STATUSES["middleware", "anycorn, asyncio"]
+UVICORN: dict[str, int | tuple[int, int]] = {
+    **dict.fromkeys((*STOPS, "hangs in shutdown"), TERMINATED),
+    "hangs in startup": 3,
+    "is interrupted in startup": BY_SIGINT,
+    "is terminated in startup": BY_SIGTERM,
+    "fails to start": 3,
+    "crashes": 1,
+}
+STATUSES: dict[tuple[str, str], dict[str, int | tuple[int, int]]] = {
+    ("middleware", "uvicorn"): UVICORN,
+    ("middleware", "gunicorn"): {"hangs in startup": 3, "fails to start": 3},
+    ("middleware", "granian"): {"hangs in startup": 1, "fails to start": 1, "crashes": 1},
+    ("middleware", "anycorn, asyncio"): ANYCORN,
+    ("middleware", "anycorn, trio"): ANYCORN,
+    ("middleware", "daphne"): {"crashes": 1},
+    ("drop-in", "uvicorn"): UVICORN,
+    ("drop-in", "gunicorn"): {"hangs in startup": 3, "fails to start": 3},
+}
 for name in SERVERS:
     STATUSES["added", name] = STATUSES.get(("middleware", name), {})
 for name in DROP_INS.keys() - {"uvicorn", "gunicorn"}:
-    STATUSES["drop-in", name] = STATUSES["drop-in", "others"]
+    STATUSES["drop-in", name] = {**DROP_IN}
 
 
 # The middleware around an application, and added to one of FastAPI.
@@ -97,12 +88,28 @@ class Case(NamedTuple):
         return play(self.server, APPS[self.way], self.scenario)
 
 
+# Where FastAPI makes no difference.
+AS_WITH_ANY_APPLICATION = {
+    "is interrupted in startup",
+    "is terminated in startup",
+    "blocks in startup",
+    *STOPS_WITH_REQUESTS,
+}
+# Daphne cancels its requests; and the example ends them at once, and has no watchdog.
+NOT_FOR = {
+    "daphne": STOPS_WITH_REQUESTS,
+    "tiny_server, asyncio": (*STOPS_WITH_REQUESTS, "blocks in startup"),
+    "tiny_server, trio": (*STOPS_WITH_REQUESTS, "blocks in startup"),
+}
+
 CASES = [
     Case(way, name, scenario)
     for way in APPS
     for name in (DROP_INS if way == "drop-in" else SERVERS)
     for scenario in SCENARIOS
-    if (way, scenario) != ("added", "is interrupted in startup")
+    if way != "added" or scenario not in AS_WITH_ANY_APPLICATION
+    if scenario not in NOT_FOR.get(name, ())
+    if (way, name, scenario) != ("drop-in", "gunicorn", "blocks in startup")  # it is killed instead
 ]
 
 
@@ -180,9 +187,21 @@ def test_a_startup_that_hangs_is_ended_and_the_log_says_where(case: Case, record
 
 @on("is interrupted in startup")
 def test_a_startup_that_hangs_can_be_interrupted(case: Case, record: Record) -> None:
-    # The servers by themselves do not listen, so there the limit of the middleware ends it.
-    patience = TIMEOUT if case.way == "middleware" else 0
-    assert record.seconds < patience + PATIENCE / 4
+    assert record.seconds < PATIENCE / 4
+
+
+@on("is terminated in startup")
+def test_a_startup_that_hangs_is_ended_by_sigterm_without_a_limit(
+    case: Case, record: Record
+) -> None:
+    assert record.seconds < PATIENCE / 4
+
+
+@on("blocks in startup")
+def test_a_startup_that_blocks_is_told_with_its_place(case: Case, record: Record) -> None:
+    assert "blocks the event loop" in record.output
+    assert f'application.py", line {line_of("the startup blocks here")}, in ' in record.output
+    assert [status for status, _ in record.responses] == [200]
 
 
 @on("fails to start")
@@ -206,6 +225,31 @@ def test_a_crash_while_serving_ends_the_server(case: Case, record: Record) -> No
 def test_a_shutdown_that_hangs_is_ended_and_the_log_says_where(case: Case, record: Record) -> None:
     assert shows_where(case, record, "shutdown", TIMEOUT)
     assert record.seconds < TIMEOUT + PATIENCE / 2
+
+
+@on("stops with a stream")
+def test_a_stream_is_ended_properly_when_the_drain_is_over(case: Case, record: Record) -> None:
+    assert record.responses == [(200, None)]
+    assert record.broken == ""
+    assert DRAIN / 2 < record.seconds < DRAIN + PATIENCE / 2
+    assert "cutting 1 request (GET /stream)" in record.output
+    assert record.output.count("app: stopped") == 1
+
+
+@on("stops with a WebSocket")
+def test_a_websocket_does_not_keep_a_server_from_stopping(case: Case, record: Record) -> None:
+    # Granian closes them by itself, without a word.
+    assert record.closed_with == (None if case.name == "granian" else 1012)
+    assert record.seconds < DRAIN + PATIENCE / 2
+    assert record.output.count("app: stopped") == 1
+
+
+@on("stops with a slow request")
+def test_a_request_that_ends_within_the_drain_is_answered(case: Case, record: Record) -> None:
+    assert [status for status, _ in record.responses] == [200]
+    assert record.broken == ""
+    assert record.seconds < DRAIN + PATIENCE / 2
+    assert record.output.count("app: stopped") == 1
 
 
 def test_that_all_servers_are_installed(request: pytest.FixtureRequest) -> None:

@@ -1,4 +1,4 @@
-"""For an event loop that does not come back: a thread that tells where it is, and ends it all."""
+"""For an event loop that is blocked: a thread that can still say where."""
 
 from __future__ import annotations
 
@@ -6,16 +6,88 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from traceback import StackSummary, walk_stack
 
 import anyio
 
-from .._core.frames import own_frames
+from .._core.frames import own_frames, show
+from .._core.hosting import event_loop
+from .._core.log import Log
+from .._core.options import in_seconds
 
 _INTERVAL = 0.05
 # Seconds without a sign of life before an event loop is taken to be blocked.
 _PATIENCE = 0.5
+# How often it is reported that one still is.
+_EVERY = 5.0
+
+
+@contextmanager
+def blocking_reported(phase: str, limit: float | None, log: Log) -> Iterator[None]:
+    """Log where the application blocks the event loop, while it does: from a thread.
+
+    :param phase: of the application
+    :param limit: seconds that it may take; that this is over cannot be acted upon meanwhile
+    """
+    reporter = _Reporter(phase, limit, log)
+    reporter.start()
+    try:
+        yield
+    finally:
+        reporter.is_over.set()
+
+
+class _Reporter(threading.Thread):
+    """Asks the event loop of the thread that makes it for a sign of life, again and again."""
+
+    def __init__(self, phase: str, limit: float | None, log: Log) -> None:
+        super().__init__(name="anylifespan watchdog", daemon=True)
+        self.is_over = threading.Event()
+        self._phase = phase
+        self._limit = limit
+        self._log = log
+        self._call_soon = event_loop("a watchdog").call_soon
+        self._watched = threading.get_ident()
+        self._began = time.monotonic()
+        self._limit_is_passed = False
+
+    def run(self) -> None:
+        while not self.is_over.wait(_PATIENCE):
+            alive = threading.Event()
+            asked_at = time.monotonic()
+            try:
+                self._call_soon(alive.set)
+            except RuntimeError:
+                return  # the event loop is closed
+            reports = 1
+            while not alive.wait(_INTERVAL) and not self.is_over.is_set():
+                blocked = time.monotonic() - asked_at
+                if self._passes_limit(blocked) or blocked > _EVERY * reports:
+                    reports = int(blocked / _EVERY) + 1
+                    self._report()
+
+    def _passes_limit(self, blocked: float) -> bool:
+        """Whether the limit has passed while the event loop was blocked, and was not reported."""
+        limit, seconds = self._limit, time.monotonic() - self._began
+        if self._limit_is_passed or limit is None or seconds < limit or blocked < _PATIENCE:
+            return False
+        self._limit_is_passed = True
+        return True
+
+    def _report(self) -> None:
+        over = ""
+        if self._limit_is_passed and self._limit is not None:
+            over = f" Its limit of {in_seconds(self._limit)} is over."
+        self._log.warning(
+            "The application's %s has taken %s and blocks the event loop, so that it cannot be "
+            "cancelled, nor the server be stopped.%s It is at:\n%s",
+            self._phase,
+            in_seconds(round(time.monotonic() - self._began, 1)),
+            over,
+            show(_where_is(self._watched)),
+        )
 
 
 class Watchdog:
@@ -51,10 +123,15 @@ class Watchdog:
             now = time.monotonic()
             if now > self._deadline and now - self._alive_at > _PATIENCE:
                 break
-        frame = sys._current_frames()[self._main_thread]
-        stack = StackSummary.extract(walk_stack(frame))
-        stack.reverse()
-        self._give_up(own_frames(stack))
+        self._give_up(own_frames(_where_is(self._main_thread)))
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)
+
+
+def _where_is(thread: int) -> StackSummary:
+    """The stack of a thread, outermost first; empty if it has ended."""
+    frame = sys._current_frames().get(thread)
+    stack = StackSummary.extract(() if frame is None else walk_stack(frame))
+    stack.reverse()
+    return stack

@@ -11,7 +11,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from types import FrameType
+
+from anyio import sleep
+
+from .._core.hosting import event_loop, on_trio
 
 # Who drives an application in the process of somebody else.
 _NO_SERVERS = {
@@ -27,28 +33,60 @@ _NO_SERVERS = {
 _SERVERS_WITHOUT_SIGTERM = {"anycorn", "hypercorn"}
 _WORKERS = {"anyio_worker", "asyncio_worker", "trio_worker", "uvloop_worker"}
 
+# Seconds that an event loop has to end.
+_PATIENCE = 1.0
 
-def find_server() -> Callable[[], None] | None:
-    """How to stop the server that has called: a function that sends it its signal.
 
-    To be called by the event loop: a KeyboardInterrupt then comes to where one of Ctrl-C would, and
-    not to the task that wants the server stopped.
+@dataclass(frozen=True)
+class Server:
+    """The server that drives an application.
 
-    :return: None if whoever has called is no server
+    :ivar stop: has it stop gracefully. To be called by the event loop: a KeyboardInterrupt then
+        comes to where one of Ctrl-C would, and not to the task that wants the server stopped.
+    :ivar is_stopping: whether this worker is to stop, where its supervisor does not send it a
+        signal; None where signals come
     """
+
+    stop: Callable[[], None]
+    is_stopping: Callable[[], bool] | None = None
+
+    async def exit(self, raised: BaseException) -> None:
+        """Have the process end with a status, now that the server has nothing left to do.
+
+        One that is ended by a signal ends with status 0, or by that signal, which a supervisor
+        takes for a proper end. To be called in a task that the end of the event loop cancels.
+
+        :param raised: a SystemExit, or a KeyboardInterrupt
+        """
+        # Elsewhere the status is made from the failure that the lifespan answers with.
+        if self.is_stopping is None and not on_trio():
+            event_loop("a server").call_soon(partial(_raise, raised))
+            await sleep(_PATIENCE)
+
+
+def find_server() -> Server | None:
+    """The server that has called; None if whoever has called is none."""
     callers = list(_callers())
-    modules = {prefix for module, _ in callers for prefix in _prefixes(module)}
+    modules = {prefix for frame in callers for prefix in _prefixes(_module_of(frame))}
     if modules & _NO_SERVERS:
         return None
     if callable(signal.getsignal(signal.SIGTERM)):
-        return partial(_send_to_this_process, signal.SIGTERM)
+        return Server(partial(_send_to_this_process, signal.SIGTERM))
     if modules & _SERVERS_WITHOUT_SIGTERM:
-        supervisor = _supervisor() if _WORKERS & {function for _, function in callers} else None
-        if supervisor is not None:
-            return partial(os.kill, supervisor, signal.SIGTERM)
+        worker = next((frame for frame in callers if frame.f_code.co_name in _WORKERS), None)
+        supervisor = _supervisor()
+        if worker is not None and supervisor is not None:
+            # The workers look again and again at an event that they share with their supervisor.
+            event = worker.f_locals.get("shutdown_event")
+            stop = partial(os.kill, supervisor, signal.SIGTERM)
+            return Server(stop, getattr(event, "is_set", None))
         if callable(signal.getsignal(signal.SIGINT)):
-            return partial(_send_to_this_process, signal.SIGINT)
+            return Server(partial(_send_to_this_process, signal.SIGINT))
     return None
+
+
+def _raise(raised: BaseException) -> None:
+    raise raised
 
 
 def terminate() -> None:
@@ -64,15 +102,19 @@ def _send_to_this_process(number: signal.Signals) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
-def _callers() -> Iterator[tuple[str, str]]:
-    """The module and the function of each frame that leads here, but for those of this library."""
-    frame = sys._getframe()
+def _callers() -> Iterator[FrameType]:
+    """The frames that lead here, but for those of this library."""
+    frame: FrameType | None = sys._getframe()
     ours = __name__.partition(".")[0]
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith(f"{ours}."):
-        frame = frame.f_back  # type: ignore[assignment]
+    while frame is not None and _module_of(frame).startswith(f"{ours}."):
+        frame = frame.f_back
     while frame is not None:
-        yield str(frame.f_globals.get("__name__")), frame.f_code.co_name
-        frame = frame.f_back  # type: ignore[assignment]
+        yield frame
+        frame = frame.f_back
+
+
+def _module_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
 
 
 def _prefixes(module: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -25,34 +26,51 @@ def are_handled() -> bool:
     )
 
 
+class _Beside:
+    """A handler of one signal that has the one handle it that was there before."""
+
+    def __init__(self, number: int, callback: Callable[[int], object]) -> None:
+        self._number = number
+        self._callback: Callable[[int], object] | None = callback
+        self._other: Any = signal.getsignal(number)
+        signal.signal(number, self)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._callback is not None:
+            self._callback(number)
+        self._other(number, frame)
+
+    def remove(self) -> None:
+        """Put back what was there before, unless somebody has put another there since."""
+        self._callback = None
+        while isinstance(handler := signal.getsignal(self._number), _Beside):
+            if handler._callback is not None:
+                break  # somebody who came later is still there; it will put back the first
+            signal.signal(self._number, handler._other)
+
+
 @contextmanager
-def beside_handlers(numbers: Iterable[int], callback: Callable[[], object]) -> Iterator[list[int]]:
+def beside_handlers(numbers: Iterable[int], callback: Callable[[int], object]) -> Iterator[None]:
     """Call back in the event loop at these signals, beside what is done at them anyway.
 
     Nothing of it where nobody handles them.
 
-    :return: the signals that have come
+    :param callback: gets the number of the signal
     """
-    received: list[int] = []
     if not are_handled():
-        yield received
+        yield
         return
     call_soon = event_loop("a handler of signals").call_soon
-    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        call_soon(callback)
-        if callable(handlers[number]):
-            handlers[number](number, frame)
-
-    for number in handlers:
-        signal.signal(number, handle)
+    handlers = [
+        _Beside(number, lambda number: call_soon(partial(callback, number)))
+        for number in numbers
+        if callable(signal.getsignal(number))
+    ]
     try:
-        yield received
+        yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for handler in handlers:
+            handler.remove()
 
 
 async def call_at_each(callback: Callable[[], object]) -> None:

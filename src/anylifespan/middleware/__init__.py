@@ -10,6 +10,7 @@ from .._core.lifespan import current_lifespan
 from .._core.options import DEFAULT_TIMEOUT, Mode
 from .._core.runs import Runs
 from .._process.server import find_server
+from .._stop.refusal import refuse
 from ._by_request import StartsByRequest
 from ._on_crash import OnCrash
 from ._run import Run
@@ -38,17 +39,29 @@ class LifespanMiddleware:
     again. It is shut down when the server's Twisted reactor stops; under any other server without a
     lifespan it is cancelled when the event loop ends.
 
+    When the server is asked to stop during the startup, that is cancelled, so that one that hangs
+    ends at once, also without a limit. While a startup or a shutdown blocks the event loop, the log
+    says where, from a thread.
+
     One middleware may be driven by several servers at once, or by one after another: each gets a
     lifespan of its own, and each request belongs to the one whose state it has.
 
     :param app: an ASGI application
     :param startup_timeout: seconds the startup may take; None for no limit
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
+    :param drain_timeout: seconds that open requests have from the moment when the server is asked
+        to stop, by SIGINT, SIGTERM or its supervisor. From then on :func:`~anylifespan.draining` is
+        set for them. When the time is over, they get a disconnect from ``receive()``, are cancelled
+        half a second later, and their responses are ended properly: by the last chunk, a WebSocket
+        by a close with code 1012, one that has not begun by 503. One with a ``Content-Length`` is
+        broken off. None: requests are never cut, and an endless stream keeps most servers from
+        ever running the shutdown
     :param mode: what to do with an application that has no lifespan; see
         :class:`~anylifespan.LifespanManager`
     :param on_crash: what to do when the application's lifespan dies while it is serving, which is
         logged in any case. ``"terminate"`` stops whoever drives it: a server process is sent the
-        signal by which it stops gracefully, and anybody else (a test client,
+        signal by which it stops gracefully, and ends with status 1 (Hypercorn with 0, as always;
+        its drop-in does better), and anybody else (a test client,
         :class:`~anylifespan.LifespanManager`) gets the exception, as if there were no middleware.
         ``"log"`` goes on serving. A function, which may be asynchronous, is called with the
         :exc:`LifespanCrashed`; it is cancelled when the server stops, which does not wait for one
@@ -64,6 +77,7 @@ class LifespanMiddleware:
         *,
         startup_timeout: float | None = DEFAULT_TIMEOUT,
         shutdown_timeout: float | None = DEFAULT_TIMEOUT,
+        drain_timeout: float | None = None,
         mode: Mode = "auto",
         on_crash: OnCrash = "terminate",
     ) -> None:
@@ -75,6 +89,7 @@ class LifespanMiddleware:
         self._options: dict[str, Any] = {
             "startup_timeout": startup_timeout,
             "shutdown_timeout": shutdown_timeout,
+            "drain_timeout": drain_timeout,
             "mode": mode,
             "on_crash": on_crash,
         }
@@ -93,14 +108,14 @@ class LifespanMiddleware:
         if scope["type"] == "lifespan":
             # If the server sends it after all, the application is not to run twice.
             await self._starts.undo()
-            run = self._new_run(scope, whole=current_lifespan(), stop_server=find_server())
+            run = self._new_run(scope, whole=current_lifespan(), server=find_server())
             return await run.answer(receive, send)
         if scope["type"] not in ("http", "websocket"):
             return await self._asgi3_app(scope, receive, send)
         app = self._runs.of(scope)
         while app is None:
             if not await self._starts.start(scope):
-                return await _refuse(scope, receive, send)
+                return await refuse(scope, receive, send, "The application is not available.")
             app = self._runs.of(scope)
         return await app(scope, receive, send)
 
@@ -115,18 +130,3 @@ def _check_that_it_gets_lifespans(app: Any) -> None:
             "among the middleware of Litestar, LifespanMiddleware would get requests and no "
             "lifespan: wrap the application instead, app = LifespanMiddleware(Litestar(...))"
         )
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer that the application is not there, and may be later."""
-    kind = "http.response"
-    if scope["type"] == "websocket":
-        await receive()
-        kind = "websocket.http.response"
-        if kind not in (scope.get("extensions") or ()):
-            await send({"type": "websocket.close", "code": 1013, "reason": "Try again later"})
-            return
-    body = b"The application is not available.\n"
-    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
-    await send({"type": f"{kind}.start", "status": 503, "headers": headers})
-    await send({"type": f"{kind}.body", "body": body})

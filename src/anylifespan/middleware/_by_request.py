@@ -73,7 +73,8 @@ class StartsByRequest:
     async def _start(self, token: object, scope: Scope) -> bool:
         self._warn(scope)
         # It belongs to no request, nor do the context variables of one belong to it.
-        run = self._new_run(stop_server=find_server(), context=Context())
+        run = self._new_run(server=find_server(), context=Context())
+        run.listen()
         try:
             await run.startup()
         except LifespanError as error:
@@ -116,9 +117,11 @@ def _with_own_state_first(run: Run) -> ASGI3App:
 
 async def _shut_down(run: Run) -> None:
     try:
+        await run.drain()
         await run.stop()
     except LifespanError as error:
         DEFAULT_LOG.error("%s", in_full(error))
+        await run.exit_if_crashed()
 
 
 def _shut_down_with_reactor(run: Run) -> None:

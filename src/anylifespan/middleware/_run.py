@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from contextvars import Context
 from typing import Any
 
@@ -16,9 +16,19 @@ from .._core.hosting import event_loop
 from .._core.lifespan import Lifespan
 from .._core.log import DEFAULT_LOG
 from .._core.manager import LifespanManager
-from .._core.options import Mode
+from .._core.options import Mode, check_seconds
 from .._core.runs import Runs
-from ..errors import LifespanError, LifespanUnsupported, ShutdownTimeout, StartupTimeout
+from .._diagnosis.watchdog import blocking_reported
+from .._process.notice import notice_of_stop
+from .._process.server import Server
+from .._stop.drain import Drain
+from ..errors import (
+    LifespanError,
+    LifespanUnsupported,
+    ShutdownTimeout,
+    StartupFailed,
+    StartupTimeout,
+)
 from ._on_crash import Call, OnCrash
 
 
@@ -30,7 +40,7 @@ class Run(LifespanManager):
     :param scope: that of the server's lifespan, of which the application gets all other keys, too;
         empty if there is none
     :param whole: the lifespan that it is a part of, if this library drives that
-    :param stop_server: how to stop the server; None if whoever drives it is none
+    :param server: who drives it; None if whoever does is no server
     :param context: where to have the application run; None for where it is started
     """
 
@@ -44,8 +54,9 @@ class Run(LifespanManager):
         mode: Mode,
         startup_timeout: float | None,
         shutdown_timeout: float | None,
+        drain_timeout: float | None,
         whole: Lifespan | None = None,
-        stop_server: Callable[[], None] | None = None,
+        server: Server | None = None,
         context: Context | None = None,
     ) -> None:
         super().__init__(
@@ -62,9 +73,14 @@ class Run(LifespanManager):
         self._runs = runs
         self._open = ExitStack()
         self._what_to_do_on_crash = on_crash
-        self._stop_server = stop_server
+        self._server = server
+        self._drain: Drain
+        self._has_stopped_server = False  # because of a crash
+        self._drain_timeout = check_seconds("drain_timeout", drain_timeout)
+        self._signal: int | None = None  # by which the server was stopped
+        self._starting: CancelScope | None = None
         self._call: Call | None = None
-        self._exit: BaseException | None = None  # what on_crash raised to end the process
+        self._raised_on_crash: BaseException | None = None  # by on_crash, to end the process
         self._serving: CancelScope | None = None
         self._ends_unasked = False  # by a crash, which its driver learns of by an exception
 
@@ -75,16 +91,23 @@ class Run(LifespanManager):
         the application's own exception, as if there were no middleware.
         """
         await receive()
-        with self.open_to_requests(self.app):
+        with self._open:
+            self.listen()
+            self.open_to_requests(self.app)
             error = await _error_of(self.startup)
             if error is not None:
-                await _send_failed(send, "startup", error)
+                try:
+                    if self._signal is not None:
+                        await self._exit(128 + self._signal)  # as a shell reports it
+                finally:
+                    await _send_failed(send, "startup", error)
                 raise _bare(error)
             try:
                 await send({"type": "lifespan.startup.complete"})
                 with CancelScope() as self._serving:
                     if not self._ends_unasked:
                         await receive()
+                await self.drain()
             except BaseException:
                 # The server has broken off, so it will not listen to an answer.
                 error = await _error_of(self.stop)
@@ -98,17 +121,46 @@ class Run(LifespanManager):
         if error is None:
             await send({"type": "lifespan.shutdown.complete"})
             return
-        if not self._ends_unasked:
-            await _send_failed(send, "shutdown", error)
-        raise self._exit or _bare(error)
+        try:
+            await self.exit_if_crashed()
+        finally:
+            if not self._ends_unasked:
+                await _send_failed(send, "shutdown", error)
+        raise self._raised_on_crash or _bare(error)
 
-    def open_to_requests(self, app: ASGI3App) -> ExitStack:
+    def listen(self) -> None:
+        """Begin to wait for the server to be stopped."""
+        self._drain = Drain(self._drain_timeout, event_loop("LifespanMiddleware"), DEFAULT_LOG)
+        self._open.enter_context(notice_of_stop(self._server, self._on_notice))
+
+    def open_to_requests(self, app: ASGI3App) -> None:
         """Have requests find it, until it is shut down.
 
         :param app: the application as requests call it
         """
+        app = self._drain.around(app)
         self._open.enter_context(self._runs.under_way(app, self.state))
-        return self._open
+
+    async def startup(self) -> None:
+        """As :meth:`LifespanManager.startup`, but cancelled if the server is stopped meanwhile."""
+        started = False
+        try:
+            with self._reporting("startup", self._startup_timeout), CancelScope() as self._starting:
+                await super().startup()
+                started = True
+        finally:
+            self._starting = None
+            if not started:
+                self._open.close()
+        if not started:
+            DEFAULT_LOG.info("Application startup cancelled.")
+            raise StartupFailed(
+                "the application's startup was cancelled, since the server is being stopped"
+            )
+
+    async def drain(self) -> None:
+        """Wait until no request is open, or those that are have been cut."""
+        await self._drain.finish()
 
     async def stop(self) -> None:
         """Shut it down.
@@ -118,11 +170,33 @@ class Run(LifespanManager):
         if self._call is not None:
             self._call.cancel()
         try:
-            await self.shutdown()
+            with self._reporting("shutdown", self._shutdown_timeout):
+                await self.shutdown()
         finally:
             self._open.close()
             if self._call is not None:
                 await self._call.wait_ended()
+
+    async def exit_if_crashed(self) -> None:
+        """End the server's process, if it is stopped because of a crash."""
+        if self._has_stopped_server:
+            await self._exit(1)
+
+    async def _exit(self, status: int) -> None:
+        if self._server is not None:
+            await self._server.exit(self._raised_on_crash or SystemExit(status))
+
+    def _reporting(self, phase: str, limit: float) -> AbstractContextManager[None]:
+        """Whoever runs a server should know what it waits for."""
+        if self._server is None:
+            return nullcontext()
+        return blocking_reported(phase, limit, DEFAULT_LOG)
+
+    def _on_notice(self, number: int) -> None:
+        self._signal = number
+        self._drain.begin()
+        if self._starting is not None:
+            self._starting.cancel()
 
     def _on_crash(self) -> None:
         super()._on_crash()
@@ -137,16 +211,17 @@ class Run(LifespanManager):
             self._call.start()
 
     def _exit_by(self, raised: BaseException) -> None:
-        self._exit = raised
+        self._raised_on_crash = raised
         self._end_driver()
 
     def _end_driver(self) -> None:
-        if self._stop_server is None:
+        if self._server is None:
             self._ends_unasked = True
             if self._serving is not None:
                 self._serving.cancel()
             return
-        event_loop("LifespanMiddleware").call_soon(self._stop_server)
+        self._has_stopped_server = True
+        event_loop("LifespanMiddleware").call_soon(self._server.stop)
         DEFAULT_LOG.error("Stopping the server, since the application's lifespan has died.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any
 
 from anyio import (
@@ -17,8 +18,13 @@ from anyio.abc import TaskStatus
 
 from .._core.application import ASGI3App, Receive, Scope, Send
 from .._core.exceptions import only_leaf
+from .._core.hosting import event_loop
+from .._core.log import DEFAULT_LOG, Log
 from .._core.manager import LifespanManager
+from .._core.options import check_seconds
+from .._diagnosis.watchdog import blocking_reported
 from .._process.signals import call_at_each
+from .._stop.drain import Drain, within
 from ..errors import (
     LifespanCrashed,
     ShutdownFailed,
@@ -26,6 +32,16 @@ from ..errors import (
     StartupFailed,
     StartupTimeout,
 )
+
+TIMEOUT = 60.0  # seconds, of both
+
+
+def set_timeouts(
+    config: Any, startup_timeout: float | None, shutdown_timeout: float | None
+) -> None:
+    """Configure a server that keeps time itself: it knows no None."""
+    config.startup_timeout = check_seconds("startup_timeout", startup_timeout)
+    config.shutdown_timeout = check_seconds("shutdown_timeout", shutdown_timeout)
 
 
 class Lifespan:
@@ -61,6 +77,8 @@ class Lifespan:
             state=state,
             logger=config.log.error_logger,
         )
+        logger = config.log.error_logger
+        self.log = DEFAULT_LOG if logger is None else Log(logger)
         self._stopping = Event()
         self._out_of_time: StartupTimeout | ShutdownTimeout | None = None
 
@@ -79,7 +97,8 @@ class Lifespan:
         """
         task_status.started()
         try:
-            await self.manager.startup()
+            with self._reporting("startup", self.config.startup_timeout):
+                await self.manager.startup()
             if not self.supported:
                 await self.config.log.warning(
                     "ASGI Framework Lifespan error, continuing without Lifespan support"
@@ -108,7 +127,11 @@ class Lifespan:
                 await self._stopping.wait()
                 task_group.cancel_scope.cancel()
         finally:
-            await self.manager.shutdown()
+            with self._reporting("shutdown", self.config.shutdown_timeout):
+                await self.manager.shutdown()
+
+    def _reporting(self, phase: str, limit: float) -> AbstractContextManager[None]:
+        return blocking_reported(phase, limit, self.log)
 
     async def wait_for_startup(self) -> None:
         """Wait until the startup is over.
@@ -135,7 +158,7 @@ async def serve(
     server: Callable[[ASGI3App, Callable[[], Awaitable[object]]], Coroutine[Any, Any, None]],
     shutdown_trigger: Callable[[], Awaitable[object]] | None,
 ) -> None:
-    """Serve while the lifespan lasts.
+    """Serve while the lifespan lasts; requests are cut before the server's ``graceful_timeout``.
 
     :param server: the server: to be called with an application, and what to wait for before it
         stops gracefully
@@ -143,6 +166,7 @@ async def serve(
     """
     stop = Event()
     starting = CancelScope()
+    drain = Drain(within(lifespan.config.graceful_timeout), event_loop("serve()"), lifespan.log)
     crash: LifespanCrashed | None = None
 
     async def handle_lifespan() -> None:
@@ -151,9 +175,11 @@ async def serve(
             await lifespan.handle_lifespan()
         except LifespanCrashed as error:
             crash = error  # to be raised when the requests have been given their time
+            drain.begin()
             stop.set()
 
     def end() -> None:
+        drain.begin()
         stop.set()
         starting.cancel()
 
@@ -174,8 +200,9 @@ async def serve(
                 # In a task of its own: the TaskGroup of asyncio that Hypercorn uses leaves its task
                 # marked as cancelled, on Python 3.11.
                 async with create_task_group() as serving:
-                    app = _without_lifespan(lifespan.manager.app)
+                    app = _without_lifespan(drain.around(lifespan.manager.app))
                     serving.start_soon(server, app, stop.wait)
+                await drain.finish()
                 await lifespan.wait_for_shutdown()
             task_group.cancel_scope.cancel()
     except BaseException as exc:

@@ -1,18 +1,27 @@
-"""For Anycorn, on asyncio and trio: ``await serve(app, config)``."""
+"""For Anycorn, on asyncio and trio: ``python -m anylifespan.servers.anycorn main:app -k trio``.
+
+Or ``await serve(app, config)``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from typing import Any, Literal
 
 import anycorn
+import anycorn.run
+import click
 from anycorn.statsd import StatsdLogger
 from anycorn.utils import LifespanFailureError, LifespanTimeoutError, wrap_app
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
 from . import _corn
+from ._click import with_timeouts
+from ._command import replaced
 
 
 class Lifespan(_corn.Lifespan):
@@ -52,3 +61,45 @@ async def serve(
         lambda app, stop: server(app, config, shutdown_trigger=stop, mode="asgi"),
         shutdown_trigger,
     )
+
+
+_anyio_worker = anycorn.run.anyio_worker
+_worker_serve = anycorn.run.worker_serve
+
+
+def worker(config: Any, sockets: Any = None, shutdown_event: Any = None) -> None:
+    """One worker of Anycorn's, as its command starts it, with this library's lifespan."""
+    with replaced(anycorn.run, "worker_serve", _serve_as_worker):
+        _anyio_worker(config, sockets, shutdown_event)
+
+
+async def _serve_as_worker(app: Any, config: Any, *, sockets: Any, shutdown_trigger: Any) -> None:
+    config.set_statsd_logger_class(StatsdLogger)
+
+    async def server(app: Any, stop: Any) -> None:
+        wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
+        await _worker_serve(wrapped, config, sockets=sockets, shutdown_trigger=stop)
+
+    await _corn.serve(Lifespan(app, config, {}), server, shutdown_trigger)
+
+
+@contextmanager
+def _configured(startup_timeout: float | None, shutdown_timeout: float | None) -> Iterator[None]:
+    """Have Anycorn's command run workers of ours."""
+    module = import_module("anycorn.__main__")
+
+    def run(config: Any) -> int:
+        _corn.set_timeouts(config, startup_timeout, shutdown_timeout)
+        return anycorn.run.run(config)
+
+    with replaced(module, "run", run), replaced(anycorn.run, "anyio_worker", worker):
+        yield
+
+
+def command() -> click.Command:
+    """Anycorn's own command, with two options more."""
+    return with_timeouts(import_module("anycorn.__main__").main, _corn.TIMEOUT, _configured)
+
+
+if __name__ == "__main__":
+    import_module("anylifespan.servers.anycorn").command()()

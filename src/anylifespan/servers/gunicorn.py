@@ -19,7 +19,11 @@ from gunicorn.workers import gasgi
 from .._core import manager as _manager
 from .._core.application import ASGIApp
 from .._core.exceptions import describe, in_full
+from .._core.hosting import event_loop
+from .._core.log import Log
 from .._core.options import check_seconds
+from .._diagnosis.watchdog import blocking_reported
+from .._stop.drain import Drain
 from ..errors import (
     LifespanCrashed,
     LifespanError,
@@ -92,28 +96,33 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
 
     The startup may take as long as ``--timeout`` says, during which the worker shows that it is
     alive, and the shutdown as long as ``--graceful-timeout``, less what the worker needs for itself
-    before Gunicorn kills it; requests that are under way take their part of that, too. A worker
-    whose lifespan dies stops gracefully, with status 1, and Gunicorn starts another one. The
-    application is shut down after SIGINT and SIGQUIT as well.
+    before Gunicorn kills it; requests that are under way take their part of that, at most a half,
+    and are then cut. A worker whose lifespan dies stops gracefully, with status 1, and Gunicorn
+    starts another one. The application is shut down after SIGINT and SIGQUIT as well.
     """
 
     asgi: Any
     log: Any
+    _drain: Drain | None = None
     _startup: CancelScope | None = None
 
     def handle_exit_signal(self) -> None:
         super().handle_exit_signal()
-        self._cancel_startup()
+        self._on_notice()
 
     def handle_quit_signal(self) -> None:
         super().handle_quit_signal()
-        self._cancel_startup()
+        self._on_notice()
 
-    def _cancel_startup(self) -> None:
+    def _on_notice(self) -> None:
+        if self._drain is not None:
+            self._drain.begin()
         if self._startup is not None:
             self._startup.cancel()
 
     async def _serve(self) -> None:
+        log = Log(self.log)
+        self._drain = Drain(_drain_timeout(self.cfg.graceful_timeout), event_loop("a worker"), log)
         manager = _manager.LifespanManager(
             self.asgi,
             mode=self.cfg.asgi_lifespan,
@@ -124,7 +133,8 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
         )
         try:
             async with self._alive():
-                with CancelScope() as self._startup:
+                limit = self.cfg.timeout or None
+                with blocking_reported("startup", limit, log), CancelScope() as self._startup:
                     await manager.startup()
         except LifespanError as error:
             self.log.error("ASGI lifespan startup failed: %s", in_full(error))
@@ -133,7 +143,7 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
             self.log.info("ASGI lifespan startup cancelled")
             return
         self._startup = None
-        self.asgi = manager.app
+        self.asgi = self._drain.around(manager.app)
         # What Gunicorn would do for the lifespan by itself, it then leaves.
         self.cfg.set("asgi_lifespan", "off")
         watcher = asyncio.create_task(self._watch(manager))
@@ -141,16 +151,20 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
             await super()._serve()
         finally:
             watcher.cancel()
+            await self._drain.finish()
             await self._shut_down(manager)
 
     async def _watch(self, manager: _manager.LifespanManager) -> None:
         await manager.wait_crashed()
         self.alive = False
+        self._on_notice()
 
     async def _shut_down(self, manager: _manager.LifespanManager) -> None:
         try:
+            limit = _shutdown_timeout(self.cfg.graceful_timeout)
             async with self._alive():
-                await manager.shutdown()
+                with blocking_reported("shutdown", limit, Log(self.log)):
+                    await manager.shutdown()
         except LifespanError as error:
             self.log.error("ASGI lifespan shutdown error: %s", in_full(error))
             if isinstance(error, LifespanCrashed):
@@ -179,6 +193,11 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
 def _shutdown_timeout(graceful_timeout: float) -> float:
     # The worker looks once in a second whether it is to stop, and waits for its connections.
     return max(graceful_timeout - 3, graceful_timeout / 3, 1)
+
+
+def _drain_timeout(graceful_timeout: float) -> float:
+    # The application is still to be shut down in the same time.
+    return max(graceful_timeout / 2 - 1, graceful_timeout / 3)
 
 
 def _seconds_from(variable: str) -> float:

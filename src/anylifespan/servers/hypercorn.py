@@ -1,10 +1,17 @@
-"""For Hypercorn, on asyncio and trio: ``await serve(app, config)``."""
+"""For Hypercorn, on asyncio and trio: ``python -m anylifespan.servers.hypercorn main:app -k trio``.
+
+Or ``await serve(app, config)``.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
+from importlib import import_module
 from typing import Any, Literal, cast
 
 from anyio import TASK_STATUS_IGNORED
@@ -13,6 +20,7 @@ from hypercorn.utils import LifespanFailureError, LifespanTimeoutError, wrap_app
 
 from .._core.hosting import on_trio
 from . import _corn
+from ._command import HELP, replaced, seconds
 
 
 class TrioLifespan(_corn.Lifespan):
@@ -60,25 +68,120 @@ async def serve(
     :raises LifespanCrashed: if it dies while serving
     """
     wrapped = wrap_app(app, config.wsgi_max_body_size, mode)
-    lifespan: TrioLifespan
-    server: Any
+    flavour = import_module("hypercorn.trio" if on_trio() else "hypercorn.asyncio")
+    server: Any = flavour.serve
     if on_trio():
-        import hypercorn.trio
-        import hypercorn.trio.statsd
-
-        # Before the lifespan has the log made.
-        config.set_statsd_logger_class(hypercorn.trio.statsd.StatsdLogger)
-        lifespan = TrioLifespan(wrapped, config, {})
-        server = partial(hypercorn.trio.serve, task_status=cast(Any, task_status))
-    else:
-        import hypercorn.asyncio
-        import hypercorn.asyncio.statsd
-
-        config.set_statsd_logger_class(hypercorn.asyncio.statsd.StatsdLogger)
-        lifespan = AsyncioLifespan(wrapped, config, asyncio.get_running_loop(), {})
-        server = hypercorn.asyncio.serve
+        server = partial(server, task_status=cast(Any, task_status))
     await _corn.serve(
-        lifespan,
+        _lifespan(wrapped, config),
         lambda app, stop: server(app, config, shutdown_trigger=stop, mode="asgi"),
         shutdown_trigger,
     )
+
+
+def _lifespan(app: Any, config: Any) -> TrioLifespan:
+    """The lifespan for the running event loop.
+
+    :param app: as ``wrap_app()`` makes it
+    """
+    flavour = "trio" if on_trio() else "asyncio"
+    # Before the lifespan has the log made.
+    config.set_statsd_logger_class(import_module(f"hypercorn.{flavour}.statsd").StatsdLogger)
+    if on_trio():
+        return TrioLifespan(app, config, {})
+    return AsyncioLifespan(app, config, asyncio.get_running_loop(), {})
+
+
+# The command
+
+
+def asyncio_worker(**options: Any) -> None:
+    """A worker of Hypercorn's with asyncio, as its command starts it, with our lifespan."""
+    _work("asyncio", "asyncio_worker", options)
+
+
+def uvloop_worker(**options: Any) -> None:
+    """A worker of Hypercorn's with uvloop."""
+    _work("asyncio", "uvloop_worker", options)
+
+
+def trio_worker(**options: Any) -> None:
+    """A worker of Hypercorn's with trio."""
+    _work("trio", "trio_worker", options)
+
+
+def _work(flavour: str, worker: str, options: dict[str, Any]) -> None:
+    module = import_module(f"hypercorn.{flavour}.run")
+    with _serving(module):
+        getattr(module, worker)(**options)
+
+
+def _serving(module: Any) -> AbstractContextManager[None]:
+    """Have the workers of Hypercorn serve with our lifespan, in this process."""
+    worker_serve = partial(_serve_as_worker, module.worker_serve)
+    return replaced(module, "worker_serve", worker_serve)
+
+
+async def _serve_as_worker(
+    worker_serve: Any, app: Any, config: Any, *, sockets: Any, shutdown_trigger: Any
+) -> None:
+    async def server(app: Any, stop: Any) -> None:
+        wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
+        await worker_serve(wrapped, config, sockets=sockets, shutdown_trigger=stop)
+
+    await _corn.serve(_lifespan(app, config), server, shutdown_trigger)
+
+
+def _run(config: Any, *, startup_timeout: float | None, shutdown_timeout: float | None) -> int:
+    """As ``hypercorn.run.run()``, but with our workers, and their status is not lost."""
+    module = import_module("hypercorn.run")
+    join_exited = module._join_exited
+    statuses: list[int] = []
+
+    def join_and_note(processes: Any) -> Any:
+        statuses.append(join_exited(processes))
+        return statuses[-1]
+
+    _corn.set_timeouts(config, startup_timeout, shutdown_timeout)
+    flavour = "trio" if config.worker_class == "trio" else "asyncio"
+    workers = import_module(f"hypercorn.{flavour}.run")
+    worker = f"{config.worker_class}_worker"
+    ours = _serving(workers)
+    if config.workers and worker in globals():
+        # They are other processes, which import it by its name.
+        ours = replaced(workers, worker, globals()[worker])
+    with replaced(module, "_join_exited", join_and_note), ours:
+        status: int = module.run(config)
+    return next(filter(None, statuses), status)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Hypercorn's own command, with two options more.
+
+    :param arguments: those of the command line by default
+    :return: the exit status
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS)
+    group = parser.add_argument_group("options of anylifespan")
+    for name, text in HELP.items():
+        group.add_argument(
+            f"--{name}-timeout",
+            type=seconds,
+            default=_corn.TIMEOUT,
+            metavar="SECONDS",
+            help=f"{text} [default: {_corn.TIMEOUT:g}]",
+        )
+    own, theirs = parser.parse_known_args(arguments)
+    module = import_module("hypercorn.__main__")
+    with replaced(module, "run", partial(_run, **vars(own))):
+        try:
+            status: int = module.main(theirs)
+        except SystemExit as exc:
+            if exc.code == 0:  # it has shown its help
+                print(f"\n{parser.format_help().strip()}")
+            raise
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(import_module("anylifespan.servers.hypercorn").main())

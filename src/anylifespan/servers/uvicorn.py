@@ -1,4 +1,7 @@
-"""For Uvicorn: ``uvicorn.Server(Config("main:app", startup_timeout=20)).run()``."""
+"""For Uvicorn: ``python -m anylifespan.servers.uvicorn main:app --startup-timeout 20``.
+
+Or :func:`run`, or ``uvicorn.Server(Config("main:app", startup_timeout=20)).run()``.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,29 @@ import asyncio
 import inspect
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import click
 import uvicorn
 from anyio import CancelScope
 from uvicorn.server import HANDLED_SIGNALS
 
 from .._core.exceptions import in_full
+from .._core.hosting import event_loop
+from .._core.log import Log
 from .._core.manager import LifespanManager
 from .._core.options import check_seconds
+from .._diagnosis.watchdog import blocking_reported
 from .._process.server import terminate
 from .._process.signals import are_handled, beside_handlers
+from .._stop.drain import Drain, within
 from ..errors import LifespanCrashed, LifespanError
+from ._click import with_timeouts
+from ._command import replaced
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -70,11 +84,48 @@ class Config(uvicorn.Config):
             self.lifespan_class: Any = Lifespan
 
 
+def run(
+    app: Any,
+    *,
+    startup_timeout: float | None = TIMEOUT,
+    shutdown_timeout: float | None = TIMEOUT,
+    **options: Any,
+) -> None:
+    """Serve an application, as :func:`uvicorn.run` does: with ``reload`` and ``workers``, too.
+
+    :param app: the application, or where to import it from: ``"main:app"``
+    :param startup_timeout: seconds the startup may take; None for no limit
+    :param shutdown_timeout: seconds the shutdown may take; None for no limit
+    :param options: what :func:`uvicorn.run` takes
+    :raises SystemExit: if the application does not start, or its lifespan crashes
+    """
+    with _configured(startup_timeout, shutdown_timeout):
+        uvicorn.run(app, **options)
+
+
+run.__signature__ = _with_parameters_of(uvicorn.run, run)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _configured(startup_timeout: float | None, shutdown_timeout: float | None) -> Iterator[None]:
+    """Have ``uvicorn.run()`` make a :class:`Config` of ours."""
+    module = import_module("uvicorn.main")  # uvicorn.main itself is the command
+    config = partial(Config, startup_timeout=startup_timeout, shutdown_timeout=shutdown_timeout)
+    with replaced(module, "Config", config):
+        yield
+
+
+def command() -> click.Command:
+    """Uvicorn's own command, with two options more."""
+    return with_timeouts(uvicorn.main, TIMEOUT, _configured)
+
+
 class Lifespan:
     """In place of ``uvicorn.lifespan.on.LifespanOn``.
 
-    SIGINT and SIGTERM end a startup at once. If the lifespan dies while the server serves, the
-    server is made to exit gracefully, with status 1.
+    SIGINT and SIGTERM end a startup at once. Requests learn of them from
+    :func:`~anylifespan.draining`, and are cut a moment before ``timeout_graceful_shutdown`` is
+    over. If the lifespan dies while the server serves, the server exits gracefully, with status 1.
 
     :param config: one of :class:`Config`, or any of Uvicorn's: then the timeouts are 30 seconds
     :ivar should_exit: whether the server should
@@ -94,13 +145,23 @@ class Lifespan:
         self.shutdown_failed = False
         # One configuration may be used for several servers.
         self._app = vars(config).setdefault("_anylifespan_app", config.loaded_app)
+        self._limits = {
+            phase: getattr(config, f"{phase}_timeout", TIMEOUT) for phase in ("startup", "shutdown")
+        }
         self._manager = LifespanManager(
             self._app,
             mode=mode,
-            startup_timeout=getattr(config, "startup_timeout", TIMEOUT),
-            shutdown_timeout=getattr(config, "shutdown_timeout", TIMEOUT),
+            startup_timeout=self._limits["startup"],
+            shutdown_timeout=self._limits["shutdown"],
             logger=self.logger,
         )
+        self._log = Log(self.logger)
+        self._drain = Drain(
+            within(config.timeout_graceful_shutdown), event_loop("Lifespan"), self._log
+        )
+        self._serving: Any = None  # the application as requests call it
+        self._starting: CancelScope | None = None
+        self._notices = ExitStack()
         self._watcher: asyncio.Task[None] | None = None
 
     @property
@@ -114,21 +175,30 @@ class Lifespan:
         :raises SystemExit: if a signal has come meanwhile, with the status that a shell gives it
         """
         self.logger.info("Waiting for application startup.")
-        with CancelScope() as scope, beside_handlers(HANDLED_SIGNALS, scope.cancel) as signals:
-            try:
+        self._drain = Drain(
+            within(self.config.timeout_graceful_shutdown), event_loop("Lifespan"), self._log
+        )
+        self._notices.enter_context(beside_handlers(HANDLED_SIGNALS, self._on_signal))
+        try:
+            with self._reporting("startup"), CancelScope() as self._starting:
                 await self._manager.startup()
-            except LifespanError as error:
-                self._fail("startup", error)
-                return
-        if scope.cancelled_caught:
+        except BaseException as exc:
+            self._notices.close()
+            if not isinstance(exc, LifespanError):
+                raise
+            self._fail("startup", exc)
+            return
+        if self._starting.cancelled_caught:
+            self._notices.close()
             self.logger.info("Application startup cancelled.")
             self.should_exit = True
             # Uvicorn's own status would make a supervisor take it for an application that fails.
-            sys.exit(128 + signals[0])
+            sys.exit(128 + self._signal)
+        self._starting = None
         self.error_occurred = not self._manager.supported
         self.logger.info("Application startup complete.")
         # Uvicorn's protocols take the application from here, for each connection.
-        self.config.loaded_app = self._manager.app
+        self.config.loaded_app = self._serving = self._drain.around(self._manager.app)
         self._watcher = asyncio.create_task(self._watch())
 
     async def shutdown(self) -> None:
@@ -138,14 +208,23 @@ class Lifespan:
         """
         if self._watcher is not None:
             self._watcher.cancel()
-        if self.config.loaded_app is self._manager.app:
+        if self._serving is not None:
+            await self._drain.finish()
+        if self.config.loaded_app is self._serving:
             self.config.loaded_app = self._app
-        if not self._manager.supported:
-            await self._manager.shutdown()
-            return
+        try:
+            if not self._manager.supported:
+                await self._manager.shutdown()
+            else:
+                await self._shut_down()
+        finally:
+            self._notices.close()
+
+    async def _shut_down(self) -> None:
         self.logger.info("Waiting for application shutdown.")
         try:
-            await self._manager.shutdown()
+            with self._reporting("shutdown"):
+                await self._manager.shutdown()
         except LifespanError as error:
             self._fail("shutdown", error)
             if isinstance(error, LifespanCrashed):
@@ -154,6 +233,15 @@ class Lifespan:
                 sys.exit(1)
         else:
             self.logger.info("Application shutdown complete.")
+
+    def _reporting(self, phase: str) -> AbstractContextManager[None]:
+        return blocking_reported(phase, self._limits[phase], self._log)
+
+    def _on_signal(self, number: int) -> None:
+        self._signal = number
+        self._drain.begin()
+        if self._starting is not None:
+            self._starting.cancel()
 
     def _fail(self, phase: str, error: LifespanError) -> None:
         self.startup_failed = phase == "startup"
@@ -173,3 +261,8 @@ class Lifespan:
             terminate()
         else:
             self.logger.error("The server is not in the main thread, and so cannot be stopped.")
+
+
+if __name__ == "__main__":
+    # Reloads and workers are other processes, which import what is run there by its name.
+    import_module("anylifespan.servers.uvicorn").command()()

@@ -1,0 +1,59 @@
+"""The notice of a stop: to learn that the server is being stopped when the server does."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from anyio import CancelScope, sleep
+
+from .._core.hosting import event_loop
+from .._core.log import DEFAULT_LOG
+from .server import Server
+from .signals import beside_handlers
+
+# Gunicorn has its workers stop by SIGQUIT, if it gets SIGINT. Windows has none.
+_NAMES = ("SIGINT", "SIGTERM", "SIGQUIT")
+_SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+# How often Hypercorn and Anycorn, too, look whether a worker is to stop.
+_INTERVAL = 0.1
+
+
+@contextmanager
+def notice_of_stop(server: Server | None, callback: Callable[[int], object]) -> Iterator[None]:
+    """Call back in the event loop when the server is being stopped.
+
+    :param server: who drives the application; None if that is no server: then nothing is done
+    :param callback: gets the number of the signal
+    """
+    if server is None:
+        yield
+    elif server.is_stopping is None:
+        with beside_handlers(_SIGNALS, callback):
+            yield
+    else:
+        look = _Look(server.is_stopping, partial(callback, signal.SIGTERM))
+        task = event_loop("a notice").start(look.run, "notice of a stop", None, look.complain)
+        try:
+            yield
+        finally:
+            look.scope.cancel()
+            del task  # which the event loop knows only as long as somebody else does
+
+
+class _Look:
+    def __init__(self, is_stopping: Callable[[], bool], callback: Callable[[], object]) -> None:
+        self.scope = CancelScope()
+        self._is_stopping = is_stopping
+        self._callback = callback
+
+    async def run(self) -> None:
+        with self.scope:
+            while not self._is_stopping():  # noqa: ASYNC110 - it is asked of another process
+                await sleep(_INTERVAL)
+            self._callback()
+
+    def complain(self, complaint: BaseException) -> None:
+        DEFAULT_LOG.error("%s", complaint, exc_info=complaint)

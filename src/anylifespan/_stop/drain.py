@@ -1,0 +1,154 @@
+"""The time between the notice of a stop and the shutdown, in which open requests end."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from anyio import CancelScope, Event, move_on_after, sleep
+
+from .._core.application import ASGI3App, Receive, Scope, Send
+from .._core.ctrl_c import protected
+from .._core.frames import show
+from .._core.hosting import EventLoop
+from .._core.lifespan import LINGER
+from .._core.log import Log
+from .._core.options import in_seconds
+from .._core.where import where_waiting
+from .draining import KEY, Draining
+from .refusal import refuse
+from .request import FLUSH, STOPPING, OpenRequest
+
+# Seconds that a request has for itself, once it is disconnected.
+GRACE = 0.5
+_SHOWN = 5  # how many of the requests that are cut the log names
+
+
+@protected
+class Drain:
+    """The requests of one lifespan, and how they end when the server stops.
+
+    :param timeout: seconds from the notice of a stop until requests are cut; infinity for never
+    :param log: where it is said which are cut
+    :ivar draining: whether the server is being stopped, for requests to know
+    """
+
+    def __init__(self, timeout: float, event_loop: EventLoop, log: Log) -> None:
+        self.draining = Draining()
+        self._timeout = timeout
+        self._event_loop = event_loop
+        self._log = log
+        self._open: set[OpenRequest] = set()
+        self._cuts = False  # whether time is over
+        self._is_over = False  # whether nobody waits for requests any longer
+        self._all_closed = Event()
+        self._scope = CancelScope()
+        self._task: object = None
+
+    def around(self, app: ASGI3App) -> ASGI3App:
+        """An application whose requests know of a stop, and are cut if they must not go on."""
+        draining = self.draining
+        if self._timeout == math.inf:
+            # Requests pay for nothing that is not switched on.
+            def with_draining(scope: Scope, receive: Receive, send: Send) -> Any:
+                scope[KEY] = draining
+                return app(scope, receive, send)
+
+            return with_draining
+
+        async def drained(scope: Scope, receive: Receive, send: Send) -> Any:
+            if scope["type"] not in ("http", "websocket"):
+                return await app(scope, receive, send)
+            if self._cuts:
+                return await refuse(scope, receive, send, STOPPING)
+            scope[KEY] = draining
+            request = OpenRequest(scope, receive, send, self._event_loop.current_coroutine())
+            self._open.add(request)
+            try:
+                return await request.run(app)
+            finally:
+                self._open.discard(request)
+                if not self._open:
+                    self._all_closed.set()
+
+        return drained
+
+    def begin(self) -> None:
+        """The server is being stopped. To be called in its event loop; again is harmless."""
+        if self.draining.is_set():
+            return
+        self.draining._set()
+        if self._timeout < math.inf:
+            self._task = self._event_loop.start(self._run, "drain", None, self._complain)
+
+    async def finish(self) -> None:
+        """Wait until no request is open, or those that are can no longer be waited for."""
+        self.begin()
+        if self._timeout < math.inf:
+            if not self._is_over:
+                await self._closed_within(math.inf)
+            self._scope.cancel()
+
+    async def _run(self) -> None:
+        with self._scope:
+            try:
+                await self._cut()
+            finally:
+                self._is_over = True
+                self._all_closed.set()
+
+    async def _cut(self) -> None:
+        await sleep(self._timeout)
+        self._cuts = True
+        if self._open:
+            self._log.warning(
+                "The server is stopping, and its drain_timeout of %s is over: cutting %s.",
+                in_seconds(self._timeout),
+                self._described(),
+            )
+        for disconnect_cancel_break_off, seconds in (
+            (OpenRequest.disconnect, GRACE),
+            (OpenRequest.cancel, FLUSH),
+            (OpenRequest.break_off, LINGER),
+        ):
+            for request in tuple(self._open):
+                disconnect_cancel_break_off(request)
+            if await self._closed_within(seconds):
+                return
+        for request in tuple(self._open):
+            self._log.warning(
+                "%s still runs %s after it was cancelled: it ignores the cancellation, or waits "
+                "for a thread that cannot be cancelled. Shutting down without it. It is waiting "
+                "at:\n%s",
+                request,
+                in_seconds(FLUSH + LINGER),
+                show(where_waiting(request.coroutine)),
+            )
+
+    async def _closed_within(self, seconds: float) -> bool:
+        if self._open:
+            if self._all_closed.is_set():
+                self._all_closed = Event()
+            with move_on_after(seconds):
+                await self._all_closed.wait()
+        return not self._open
+
+    def _described(self) -> str:
+        number = len(self._open)
+        names = ", ".join(sorted(map(str, self._open))[:_SHOWN])
+        more = f" and {number - _SHOWN} more" if number > _SHOWN else ""
+        return f"{number} request{'' if number == 1 else 's'} ({names}{more})"
+
+    def _complain(self, complaint: BaseException) -> None:
+        self._log.error("%s", complaint, exc_info=complaint)
+
+
+def within(limit: float | None) -> float:
+    """How long a server that waits so long for its requests should have them drained.
+
+    :param limit: in seconds; None if it waits for ever
+    :return: seconds; infinity for ever
+    """
+    if limit is None:
+        return math.inf
+    return max(limit - GRACE - FLUSH / 2, limit / 2)

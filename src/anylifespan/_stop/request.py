@@ -1,0 +1,156 @@
+"""One request that can be cut: it is disconnected, then cancelled, and its response is ended."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from anyio import CancelScope, move_on_after
+from anyio.lowlevel import checkpoint
+
+from .._core.application import Receive, Scope, Send
+from .._core.ctrl_c import protected, unprotected
+from .refusal import refusal
+
+# Seconds that the end of a response may wait for a client that does not read.
+FLUSH = 1.0
+
+_Messages = list[dict[str, Any]]
+
+STOPPING = "The server is stopping."
+# "Service restart", of the registry of WebSocket close codes.
+_CLOSE = {"type": "websocket.close", "code": 1012, "reason": STOPPING}
+
+
+@protected
+class OpenRequest:
+    """A request that is under way.
+
+    :ivar coroutine: what the task runs that it is in
+    """
+
+    __slots__ = (
+        "_cancels_after_message",
+        "_cut",
+        "_ending",
+        "_listening",
+        "_receive",
+        "_scope",
+        "_send",
+        "_sending",
+        "_task_scope",
+        "coroutine",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, coroutine: object) -> None:
+        self.coroutine = coroutine
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._task_scope = CancelScope()
+        self._listening: list[CancelScope] = []
+        self._cut = False
+        self._sending = 0
+        self._cancels_after_message = False
+        # What would end the response properly, as it stands; None before it is begun.
+        self._ending: _Messages | None = None
+
+    def __str__(self) -> str:
+        return f"{self._scope.get('method', 'WebSocket')} {self._scope['path']}"
+
+    @unprotected
+    async def run(self, app: Callable[..., Awaitable[Any]]) -> Any:
+        """Have the application answer it."""
+        returned = None
+        try:
+            with self._task_scope:
+                returned = await app(self._scope, self.receive, self.send)
+        except Exception:
+            # Its response would stay open, if it cannot bear to be disconnected.
+            if self._cut and self._ending:
+                await self._end()
+            raise
+        if self._cut:
+            await self._end()
+        return returned
+
+    def disconnect(self) -> None:
+        """For the application, it is as if the client had gone away."""
+        self._cut = True
+        for scope in self._listening:
+            scope.cancel()
+
+    def cancel(self) -> None:
+        """Cancel the application, but not in the midst of a message, which could not be ended."""
+        self._cancels_after_message = True
+        if not self._sending:
+            self._task_scope.cancel()
+
+    def break_off(self) -> None:
+        """Cancel the application, whatever it does."""
+        self._task_scope.cancel()
+
+    async def receive(self) -> Any:
+        """The ``receive()`` of the application."""
+        if not self._cut:
+            scope = CancelScope()
+            self._listening.append(scope)
+            try:
+                with scope:
+                    return await self._receive()
+            finally:
+                self._listening.remove(scope)
+        await checkpoint()  # for those that ask again and again
+        if self._scope["type"] == "websocket":
+            return {"type": "websocket.disconnect", "code": 1012, "reason": STOPPING}
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        """The ``send()`` of the application."""
+        self._sending += 1
+        try:
+            await self._send(message)
+        except BaseException:
+            self._ending = []  # nobody knows what has been sent
+            raise
+        finally:
+            self._sending -= 1
+        self._ending = _ending_after(message, self._ending)
+        if self._cancels_after_message:
+            self._task_scope.cancel()
+
+    async def _end(self) -> None:
+        ending = refusal(self._scope, STOPPING) if self._ending is None else self._ending
+        self._ending = []
+        with move_on_after(FLUSH):
+            for message in ending:
+                await self._send(message)
+
+
+def _ending_after(message: Any, ending: _Messages | None) -> _Messages | None:
+    """What would end the response, once this message has been sent.
+
+    :param ending: what would have ended it before
+    """
+    kind, _, what = message["type"].rpartition(".")
+    if kind == "websocket":
+        return {"accept": [_CLOSE], "close": []}.get(what, ending)
+    if not kind.endswith("http.response"):
+        return ending
+    if what == "start":
+        return _ending_of_response(kind, message)
+    if what == "trailers":
+        return ending if message.get("more_trailers") else []
+    if what in ("body", "pathsend", "zerocopysend") and not message.get("more_body"):
+        return (ending or [])[1:]
+    return ending
+
+
+def _ending_of_response(kind: str, start: Any) -> _Messages:
+    headers = (name.lower() for name, _ in start.get("headers", ()))
+    if b"content-length" in headers:
+        return []  # only the client's own error can tell it that the rest is missing
+    ending: _Messages = [{"type": f"{kind}.body", "body": b""}]
+    if start.get("trailers"):
+        ending.append({"type": f"{kind}.trailers", "headers": []})
+    return ending

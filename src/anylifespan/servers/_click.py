@@ -1,0 +1,48 @@
+"""Two options more for a command that is made with click, as Uvicorn's and Anycorn's are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import click
+
+from ._command import HELP, seconds
+
+
+def with_timeouts(
+    theirs: click.Command,
+    default: float,
+    configured: Callable[[float | None, float | None], AbstractContextManager[None]],
+) -> click.Command:
+    """A command with the options of another, and those for the two timeouts.
+
+    :param default: of the timeouts, in seconds
+    :param configured: called with the timeouts, gives what the other command is run inside of
+    """
+
+    def callback(
+        startup_timeout: float | None, shutdown_timeout: float | None, **options: Any
+    ) -> None:
+        with configured(startup_timeout, shutdown_timeout):
+            theirs.callback(**options)  # type: ignore[misc]
+
+    own: list[click.Parameter] = [
+        click.Option(
+            [f"--{phase}-timeout"],
+            type=seconds,
+            metavar="SECONDS",
+            default=str(default),
+            show_default=True,
+            help=text,
+        )
+        for phase, text in HELP.items()
+    ]
+    return type(theirs)(
+        name=theirs.name,
+        params=[*theirs.params, *own],
+        callback=callback,
+        help=theirs.help,
+        context_settings=theirs.context_settings,
+    )
