@@ -23,7 +23,7 @@ from anylifespan import (
     StartupFailed,
     StartupTimeout,
 )
-from anylifespan._core.log import Log
+from anylifespan._core.log import DEFAULT_LOG, Log
 
 pytestmark = pytest.mark.anyio
 
@@ -244,3 +244,14 @@ def test_where_it_waits_is_found_among_very_many_tasks(library: str) -> None:
     assert names == ["application", "waits"]
     # It took more than a second, and grew with the square of the tasks.
     assert seconds[0] < 1
+
+
+def test_what_a_task_raises_that_was_to_raise_nothing_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    boom = Boom("it was not to happen")
+    DEFAULT_LOG.complaint(boom)
+    [record] = caplog.records
+    assert (record.getMessage(), record.levelname) == ("it was not to happen", "ERROR")
+    assert record.exc_info is not None
+    assert record.exc_info[1] is boom

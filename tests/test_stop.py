@@ -452,6 +452,22 @@ def _with_lifespan(handle: Any) -> Any:
     return application
 
 
+async def test_requests_that_have_ended_before_make_no_difference() -> None:
+    async def handle(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await (checkpoint() if "short" in scope else anyio.sleep_forever())
+
+    middleware = LifespanMiddleware(_with_lifespan(handle), drain_timeout=TIMEOUT)
+    async with plain_server(middleware) as plain, create_task_group() as task_group:
+        await plain.ask("startup")
+        await plain.request(path="/", short=True)
+        endless = Exchange("http")
+        task_group.start_soon(endless.run, middleware)
+        await wait_all_tasks_blocked()
+        await plain.ask("shutdown")
+    assert endless.sent == [START, FINAL]
+
+
 async def test_those_that_come_when_time_is_over_are_refused(server: Stopped) -> None:
     async with stopping(forever) as (plain, _, _):
         server.is_stopping = True

@@ -11,15 +11,12 @@ from application import DRAIN, TIMEOUT, bare
 
 
 def serve_by_uvicorn(port: int) -> None:
-    import uvicorn
-
-    from anylifespan.servers.uvicorn import Config
+    from anylifespan.servers.uvicorn import run
 
     # One second is for itself.
     graceful = None if DRAIN is None else round(DRAIN + 1)
     limits = {"startup_timeout": TIMEOUT, "shutdown_timeout": TIMEOUT}
-    config = Config(bare, port=port, timeout_graceful_shutdown=graceful, **limits)
-    uvicorn.Server(config).run()
+    run(bare, port=port, timeout_graceful_shutdown=graceful, **limits)
 
 
 def serve_by_corn(name: str, backend: str, port: int) -> None:

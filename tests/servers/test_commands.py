@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -146,6 +148,31 @@ def test_a_limit_that_is_none(name: str, value: str) -> None:
     assert ran.returncode == 2
     assert "--startup-timeout" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_what_is_wrong_by_their_own_rules() -> None:
+    ran = _run("hypercorn", "application:bare", "--workers", "many")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "--workers" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("flavour", "worker"),
+    [("asyncio", "asyncio_worker"), ("asyncio", "uvloop_worker"), ("trio", "trio_worker")],
+)
+def test_a_worker_of_hypercorn(flavour: str, worker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is Hypercorn's own, but for what it serves with."""
+    module = import_module(f"hypercorn.{flavour}.run")
+    serves = module.worker_serve
+    calls: list[Any] = []
+
+    def theirs(**options: Any) -> None:
+        calls.append((options, module.worker_serve is serves))
+
+    monkeypatch.setattr(module, worker, theirs)
+    getattr(import_module("anylifespan.servers.hypercorn"), worker)(config="theirs")
+    assert calls == [({"config": "theirs"}, False)]
+    assert module.worker_serve is serves
 
 
 def test_without_a_limit() -> None:

@@ -230,6 +230,16 @@ async def test_a_signal_ends_a_startup(
     await lifespan.shutdown()
 
 
+async def test_a_cancelled_startup(log: pytest.LogCaptureFixture) -> None:
+    """By the task that waits for it; Ctrl-C ends it in the same way."""
+    before = signal.getsignal(signal.SIGTERM)
+    lifespan = Lifespan(config(app(receives, hangs)))
+    with anyio.move_on_after(1) as limit:
+        await lifespan.startup()
+    assert limit.cancelled_caught
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 @pytest.fixture
 def terminated() -> Iterator[list[int]]:
     received: list[int] = []

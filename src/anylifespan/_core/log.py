@@ -38,6 +38,10 @@ class Log:
     def error(self, text: str, *args: object, exc_info: BaseException | None = None) -> None:
         self._log("error", text, args, exc_info)
 
+    def complaint(self, raised: BaseException) -> None:
+        """Log what a task has raised that was to raise nothing."""
+        self._log("error", "%s", (raised,), raised)
+
     def _log(
         self, level: str, text: str, args: tuple[object, ...], exc_info: BaseException | None
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -46,7 +47,7 @@ class _Reporter(threading.Thread):
         super().__init__(name="anylifespan watchdog", daemon=True)
         self.is_over = threading.Event()
         self._phase = phase
-        self._limit = limit
+        self._limit = math.inf if limit is None else limit
         self._log = log
         self._call_soon = event_loop("a watchdog").call_soon
         self._watched = threading.get_ident()
@@ -70,16 +71,14 @@ class _Reporter(threading.Thread):
 
     def _passes_limit(self, blocked: float) -> bool:
         """Whether the limit has passed while the event loop was blocked, and was not reported."""
-        limit, seconds = self._limit, time.monotonic() - self._began
-        if self._limit_is_passed or limit is None or seconds < limit or blocked < _PATIENCE:
+        if self._limit_is_passed or blocked < _PATIENCE:
             return False
-        self._limit_is_passed = True
-        return True
+        self._limit_is_passed = time.monotonic() - self._began >= self._limit
+        return self._limit_is_passed
 
     def _report(self) -> None:
-        over = ""
-        if self._limit_is_passed and self._limit is not None:
-            over = f" Its limit of {in_seconds(self._limit)} is over."
+        limit = f" Its limit of {in_seconds(self._limit)} is over."
+        over = limit if self._limit_is_passed else ""
         self._log.warning(
             "The application's %s has taken %s and blocks the event loop, so that it cannot be "
             "cancelled, nor the server be stopped.%s It is at:\n%s",

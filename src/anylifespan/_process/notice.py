@@ -35,7 +35,9 @@ def notice_of_stop(server: Server | None, callback: Callable[[int], object]) -> 
             yield
     else:
         look = _Look(server.is_stopping, partial(callback, signal.SIGTERM))
-        task = event_loop("a notice").start(look.run, "notice of a stop", None, look.complain)
+        task = event_loop("a notice").start(
+            look.run, "notice of a stop", None, DEFAULT_LOG.complaint
+        )
         try:
             yield
         finally:
@@ -54,6 +56,3 @@ class _Look:
             while not self._is_stopping():  # noqa: ASYNC110 - it is asked of another process
                 await sleep(_INTERVAL)
             self._callback()
-
-    def complain(self, complaint: BaseException) -> None:
-        DEFAULT_LOG.error("%s", complaint, exc_info=complaint)

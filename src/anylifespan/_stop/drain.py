@@ -57,8 +57,6 @@ class Drain:
             return with_draining
 
         async def drained(scope: Scope, receive: Receive, send: Send) -> Any:
-            if scope["type"] not in ("http", "websocket"):
-                return await app(scope, receive, send)
             if self._cuts:
                 return await refuse(scope, receive, send, STOPPING)
             scope[KEY] = draining
@@ -79,7 +77,7 @@ class Drain:
             return
         self.draining._set()
         if self._timeout < math.inf:
-            self._task = self._event_loop.start(self._run, "drain", None, self._complain)
+            self._task = self._event_loop.start(self._run, "drain", None, self._log.complaint)
 
     async def finish(self) -> None:
         """Wait until no request is open, or those that are can no longer be waited for."""
@@ -138,9 +136,6 @@ class Drain:
         names = ", ".join(sorted(map(str, self._open))[:_SHOWN])
         more = f" and {number - _SHOWN} more" if number > _SHOWN else ""
         return f"{number} request{'' if number == 1 else 's'} ({names}{more})"
-
-    def _complain(self, complaint: BaseException) -> None:
-        self._log.error("%s", complaint, exc_info=complaint)
 
 
 def within(limit: float | None) -> float:

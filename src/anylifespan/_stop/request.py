@@ -56,7 +56,7 @@ class OpenRequest:
         self._ending: _Messages | None = None
 
     def __str__(self) -> str:
-        return f"{self._scope.get('method', 'WebSocket')} {self._scope['path']}"
+        return f"{self._scope.get('method', 'WebSocket')} {self._scope.get('path', '')}"
 
     @unprotected
     async def run(self, app: Callable[..., Awaitable[Any]]) -> Any:

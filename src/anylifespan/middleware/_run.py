@@ -97,8 +97,9 @@ class Run(LifespanManager):
             error = await _error_of(self.startup)
             if error is not None:
                 try:
-                    if self._signal is not None:
-                        await self._exit(128 + self._signal)  # as a shell reports it
+                    if self._server is not None and self._signal is not None:
+                        status = 128 + self._signal  # as a shell reports it
+                        await self._server.exit(SystemExit(status))
                 finally:
                     await _send_failed(send, "startup", error)
                 raise _bare(error)
@@ -179,12 +180,8 @@ class Run(LifespanManager):
 
     async def exit_if_crashed(self) -> None:
         """End the server's process, if it is stopped because of a crash."""
-        if self._has_stopped_server:
-            await self._exit(1)
-
-    async def _exit(self, status: int) -> None:
-        if self._server is not None:
-            await self._server.exit(self._raised_on_crash or SystemExit(status))
+        if self._server is not None and self._has_stopped_server:
+            await self._server.exit(self._raised_on_crash or SystemExit(1))
 
     def _reporting(self, phase: str, limit: float) -> AbstractContextManager[None]:
         """Whoever runs a server should know what it waits for."""

@@ -103,7 +103,7 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
 
     asgi: Any
     log: Any
-    _drain: Drain | None = None
+    _drain: Drain
     _startup: CancelScope | None = None
 
     def handle_exit_signal(self) -> None:
@@ -115,8 +115,7 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
         self._on_notice()
 
     def _on_notice(self) -> None:
-        if self._drain is not None:
-            self._drain.begin()
+        self._drain.begin()
         if self._startup is not None:
             self._startup.cancel()
 
