@@ -127,7 +127,7 @@ def records(request: pytest.FixtureRequest) -> Iterator[dict[Case, Future[Record
     before = signal.getsignal(signal.SIGINT)
     # A shell has its background jobs ignore it, as would then the servers.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(6) as pool:
         yield {case: pool.submit(case.play) for case in wanted}
         pool.shutdown(cancel_futures=True)
     signal.signal(signal.SIGINT, before)
