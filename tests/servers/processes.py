@@ -162,7 +162,7 @@ class Process:
         while time.monotonic() < deadline:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
                 return
-            time.sleep(0.01)  # nobody tells
+            time.sleep(0.01)  # there is nothing to wait for
 
     def signal(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
@@ -186,7 +186,7 @@ class Process:
                 os.killpg(self._popen.pid, 0)
             except ProcessLookupError:
                 return False
-            time.sleep(0.01)  # nobody tells of processes that are not one's children
+            time.sleep(0.01)  # only the end of one's children can be waited for
         return True
 
     def kill(self) -> None:

@@ -74,7 +74,7 @@ def find_server() -> Server | None:
         return Server(partial(_send_to_this_process, signal.SIGTERM))
     if modules & _SERVERS_WITHOUT_SIGTERM:
         worker = next((frame for frame in callers if frame.f_code.co_name in _WORKERS), None)
-        supervisor = _supervisor()
+        supervisor = None if worker is None else _supervisor()
         if worker is not None and supervisor is not None:
             # The workers look again and again at an event that they share with their supervisor.
             event = worker.f_locals.get("shutdown_event")

@@ -27,7 +27,7 @@ def are_handled() -> bool:
 
 
 class _Beside:
-    """A handler of one signal that has the one handle it that was there before."""
+    """A handler of one signal that also calls the handler it has replaced."""
 
     def __init__(self, number: int, callback: Callable[[int], object]) -> None:
         self._number = number

@@ -214,6 +214,23 @@ async def serve(
         raise crash
 
 
+async def serve_as_worker(
+    lifespan: Lifespan, worker_serve: Any, wrap_app: Any, shutdown_trigger: Any
+) -> None:
+    """Serve while the lifespan lasts, in a worker of the server's own command.
+
+    :param worker_serve: the server's own function for that
+    :param wrap_app: the server's own, for the application that it is given
+    """
+    config = lifespan.config
+
+    async def server(app: Any, stop: Any) -> None:
+        wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
+        await worker_serve(wrapped, config, shutdown_trigger=stop)
+
+    await serve(lifespan, server, shutdown_trigger)
+
+
 def _without_lifespan(app: ASGI3App) -> ASGI3App:
     """An application of which the server's own lifespan has nothing to do."""
 

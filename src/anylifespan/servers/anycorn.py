@@ -75,12 +75,8 @@ def worker(config: Any, sockets: Any = None, shutdown_event: Any = None) -> None
 
 async def _serve_as_worker(app: Any, config: Any, *, sockets: Any, shutdown_trigger: Any) -> None:
     config.set_statsd_logger_class(StatsdLogger)
-
-    async def server(app: Any, stop: Any) -> None:
-        wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
-        await _worker_serve(wrapped, config, sockets=sockets, shutdown_trigger=stop)
-
-    await _corn.serve(Lifespan(app, config, {}), server, shutdown_trigger)
+    server = partial(_worker_serve, sockets=sockets)
+    await _corn.serve_as_worker(Lifespan(app, config, {}), server, wrap_app, shutdown_trigger)
 
 
 @contextmanager

@@ -150,8 +150,10 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
             await super()._serve()
         finally:
             watcher.cancel()
-            await self._drain.finish()
-            await self._shut_down(manager)
+            try:
+                await self._drain.finish()
+            finally:
+                await self._shut_down(manager)
 
     async def _watch(self, manager: _manager.LifespanManager) -> None:
         await manager.wait_crashed()

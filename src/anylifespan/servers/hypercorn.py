@@ -125,11 +125,8 @@ def _serving(module: Any) -> AbstractContextManager[None]:
 async def _serve_as_worker(
     worker_serve: Any, app: Any, config: Any, *, sockets: Any, shutdown_trigger: Any
 ) -> None:
-    async def server(app: Any, stop: Any) -> None:
-        wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
-        await worker_serve(wrapped, config, sockets=sockets, shutdown_trigger=stop)
-
-    await _corn.serve(_lifespan(app, config), server, shutdown_trigger)
+    server = partial(worker_serve, sockets=sockets)
+    await _corn.serve_as_worker(_lifespan(app, config), server, wrap_app, shutdown_trigger)
 
 
 def _run(config: Any, *, startup_timeout: float | None, shutdown_timeout: float | None) -> int:

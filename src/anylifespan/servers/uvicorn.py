@@ -156,9 +156,8 @@ class Lifespan:
             logger=self.logger,
         )
         self._log = Log(self.logger)
-        self._drain = Drain(
-            within(config.timeout_graceful_shutdown), event_loop("Lifespan"), self._log
-        )
+        self._drain: Drain  # made where there is an event loop
+        self._signal = 0  # by which the server was stopped
         self._serving: Any = None  # the application as requests call it
         self._starting: CancelScope | None = None
         self._notices = ExitStack()
@@ -208,8 +207,13 @@ class Lifespan:
         """
         if self._watcher is not None:
             self._watcher.cancel()
-        if self._serving is not None:
-            await self._drain.finish()
+        try:
+            if self._serving is not None:
+                await self._drain.finish()
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
         if self.config.loaded_app is self._serving:
             self.config.loaded_app = self._app
         try:
