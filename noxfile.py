@@ -39,7 +39,7 @@ def install(session: nox.Session, group: str) -> None:
 def tests(session: nox.Session) -> None:
     """The tests, on each Python found."""
     install(session, "tests")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "auto", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
@@ -49,14 +49,14 @@ def lowest(session: nox.Session) -> None:
     session.install("anyio==4.8", "trio==0.34", "click==8.1", "rich==14.3", silent=True)
     # Some servers need a later anyio.
     unfit = ["--ignore=tests/servers", "--ignore=tests/test_benchmarks.py"]
-    session.run("pytest", *unfit, *session.posargs)
+    session.run("pytest", "-n", "auto", *unfit, *session.posargs)
 
 
 @nox.session
 def debug(session: nox.Session) -> None:
     """The tests, with asyncio's and Python's own checks switched on."""
     install(session, "tests")
-    session.run("python", "-X", "dev", "-m", "pytest", *session.posargs)
+    session.run("python", "-X", "dev", "-m", "pytest", "-n", "auto", *session.posargs)
 
 
 @nox.session
@@ -102,10 +102,11 @@ def coverage(session: nox.Session) -> None:
     """All lines and branches of the library are to be run by the tests."""
     install(session, "tests")
     session.run("coverage", "erase")
-    # What is exhaustible runs no other lines, only very often. In os._exit() coverage saves its
-    # data, where a signal handler that calls it may come to wait for itself.
+    # What is exhaustible runs no other lines, only very often; all servers are to be run. In
+    # os._exit() coverage saves its data, where a signal handler that calls it may come to wait for
+    # itself.
     signals = "tests/test_cli.py::test_run_a_second_signal_in_a_hung_shutdown"
-    options = ("-q", "-m", "not exhaustible", "--deselect", signals)
+    options = ("-q", "-n", "auto", "--exhaustive", "-m", "not exhaustible", "--deselect", signals)
     session.run("coverage", "run", "-m", "pytest", *options, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
@@ -115,7 +116,7 @@ def coverage(session: nox.Session) -> None:
 def exhaustive(session: nox.Session) -> None:
     """More faults, schedules and message orders: about half an hour."""
     install(session, "tests")
-    session.run("pytest", "-q", "--exhaustive", "-m", "exhaustible", *session.posargs)
+    session.run("pytest", "-q", "-n", "auto", "--exhaustive", "-m", "exhaustible", *session.posargs)
 
 
 @nox.session

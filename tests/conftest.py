@@ -49,6 +49,13 @@ def passed() -> Callable[[float, float], bool]:
     return passed
 
 
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Its processes would rewrite the assertions of all plugins again and again."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    return pytester
+
+
 @pytest.fixture(params=DRIVES)
 def drive(request: pytest.FixtureRequest) -> Drive:
     """Each way into the lifespan: ``await drive(manager, body)``."""
@@ -121,6 +128,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             (left_out if item.get_closest_marker("exhaustive") else kept).append(item)
         items[:] = kept
         config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # one of the processes of pytest-xdist
+        session.config.workeroutput["figures"] = dict(session.config.stash.get(FIGURES, {}))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    figures = node.config.stash.setdefault(FIGURES, Counter())
+    figures.update(getattr(node, "workeroutput", {}).get("figures", {}))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -29,7 +29,7 @@ def threads_and_descriptors(problems: list[str]) -> Iterator[None]:
 @contextmanager
 def collected_garbage() -> Iterator[None]:
     """Whatever is dropped inside has been finalized in the end, and nothing else has to be."""
-    gc.collect(1)
+    gc.collect()
     gc.disable()
     try:
         yield

@@ -9,8 +9,12 @@ from types import FrameType
 from typing import Any
 
 import anylifespan
+from anylifespan._diagnosis import origins
 
 _LIBRARY = str(Path(anylifespan.__file__).parent)
+# Once leaks have been looked for in this process, it is called wherever a file or a socket is
+# opened: in the midst of the standard library, where nobody is safe from Ctrl-C.
+_AUDIT_HOOK = origins.__file__
 
 
 class Lines:
@@ -34,15 +38,17 @@ class Lines:
     def __exit__(self, *exc_info: object) -> None:
         sys.settrace(self._outer)
 
-    def first_and_last(self) -> list[int]:
+    def first_and_last(self) -> dict[tuple[str, int], tuple[int, int]]:
         """When each place was run first, and when last."""
-        when: dict[tuple[str, int], list[int]] = {}
+        when: dict[tuple[str, int], tuple[int, int]] = {}
         for number, place in enumerate(self.places, 1):
-            when.setdefault(place, []).append(number)
-        return sorted({number for numbers in when.values() for number in (numbers[0], numbers[-1])})
+            first, _ = when.get(place, (number, number))
+            when[place] = (first, number)
+        return when
 
     def _call(self, frame: FrameType, event: str, arg: object) -> Any:
-        return self._line if frame.f_code.co_filename.startswith(_LIBRARY) else None
+        file = frame.f_code.co_filename
+        return self._line if file.startswith(_LIBRARY) and file != _AUDIT_HOOK else None
 
     def _line(self, frame: FrameType, event: str, arg: object) -> Any:
         if event == "line":

@@ -8,34 +8,26 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
 
 import pytest
-from catalogue import CATALOGUE, Behaviour
-from drives import DRIVES
+from cases import every_case
+from catalogue import Behaviour
 from trials import IN_A_LINE, Fault, Trial, run
-from verdicts import check
+from verdicts import try_it
 
 pytestmark = [pytest.mark.exhaustible, pytest.mark.usefixtures("tidy")]
 
 FAULTS = {"asyncio": ["cancel task", "Ctrl-C"], "trio": ["Ctrl-C"]}
 # How many of the lines of each case, beside those that no case before has run.
-SAMPLE, SAMPLE_EXHAUSTIVE = 6, 40
+SAMPLE, SAMPLE_EXHAUSTIVE = 2, 20
 
 struck: defaultdict[tuple[str, str], set[tuple[str, int]]] = defaultdict(set)
-
-
-def cases() -> Iterator[object]:
-    for behaviour in CATALOGUE:
-        for backend in behaviour.backends:
-            for way in DRIVES:
-                yield pytest.param(behaviour, way, backend, id=f"{behaviour.name}-{way}-{backend}")
 
 
 # In the line that awaits the application, when it has been called.
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize(("behaviour", "way", "backend"), [*cases()])
+@every_case()
 def test_ctrl_c_in_a_line(
     behaviour: Behaviour,
     way: str,
@@ -45,9 +37,8 @@ def test_ctrl_c_in_a_line(
 ) -> None:
     for what in FAULTS[backend]:
         for number in lines(behaviour, way, backend, what, request):
-            report = run(Trial(behaviour, way, "auto", backend, at_line(what, number)))
-            check(report)
-            figures["Ctrl-C in a line"] += report.fired
+            fired = try_it(Trial(behaviour, way, "auto", backend, at_line(what, number)))
+            figures["Ctrl-C in a line"] += fired
 
 
 def at_line(what: str, number: int) -> Fault:
@@ -57,15 +48,21 @@ def at_line(what: str, number: int) -> Fault:
 def lines(
     behaviour: Behaviour, way: str, backend: str, what: str, request: pytest.FixtureRequest
 ) -> list[int]:
-    """Each line that was not interrupted yet, and some more; at its first or its last run."""
+    """Each line that was not interrupted yet, and some more, at their first or their last run; with
+    ``--exhaustive`` at both.
+    """
     for _ in range(2):  # the first time, modules may be imported and caches filled
         undisturbed = run(Trial(behaviour, way, "auto", backend, at_line(what, 0)))
     lines = undisturbed.lines
     assert lines is not None
-    numbers = lines.first_and_last()
-    assert len(numbers) > 100
+    runs = lines.first_and_last()
+    assert len(runs) > 50
     known = struck[backend, what]
-    new = [number for number in numbers if lines.places[number - 1] not in known]
-    known.update(lines.places)
-    few = SAMPLE_EXHAUSTIVE if request.config.getoption("--exhaustive") else SAMPLE
-    return new + random.Random(f"{behaviour.name} {way} {backend} {what}").sample(numbers, few)
+    new = [first_and_last for place, first_and_last in runs.items() if place not in known]
+    known.update(runs)
+    exhaustive = request.config.getoption("--exhaustive")
+    chance = random.Random(f"{behaviour.name} {way} {backend} {what}")
+    some = chance.sample([*runs.values()], SAMPLE_EXHAUSTIVE if exhaustive else SAMPLE)
+    if exhaustive:
+        return sorted({number for first_and_last in new + some for number in first_and_last})
+    return [chance.choice(first_and_last) for first_and_last in new + some]

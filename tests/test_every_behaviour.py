@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import pytest
+from cases import every_case
 from catalogue import CATALOGUE, Behaviour
-from clocks import LOOPS
-from drives import DRIVES
-from trials import Trial, run
-from verdicts import check
+from trials import Trial
+from verdicts import try_it
 
 pytestmark = [pytest.mark.exhaustible, pytest.mark.usefixtures("tidy")]
 
 ROWS = {str(row) for row in (*range(1, 21), 22)}
 
 
-@pytest.mark.parametrize("behaviour", CATALOGUE, ids=repr)
-@pytest.mark.parametrize("way", DRIVES)
-def test_outcome(behaviour: Behaviour, way: str, figures: dict[str, int]) -> None:
-    for backend in behaviour.backends:
-        for variant in LOOPS if backend == "asyncio" else [backend]:
-            for mode in ("auto", "on"):
-                for logger_raises in (False, True):
-                    trial = Trial(behaviour, way, mode, variant, logger_raises=logger_raises)
-                    check(run(trial))
-    figures["behaviours"] = len(CATALOGUE)
+@every_case(on_every_loop=True)
+@pytest.mark.parametrize("logger_raises", [False, True], ids=["logger", "logger that raises"])
+@pytest.mark.parametrize("mode", ["auto", "on"])
+def test_outcome(
+    behaviour: Behaviour,
+    way: str,
+    backend: str,
+    mode: str,
+    logger_raises: bool,
+    figures: dict[str, int],
+) -> None:
+    try_it(Trial(behaviour, way, mode, backend, logger_raises=logger_raises))
+    figures["outcomes"] += 1
 
 
 def test_every_row_is_there() -> None:

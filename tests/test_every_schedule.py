@@ -8,25 +8,16 @@ replay what failed::
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
+from cases import every_case
 from catalogue import CATALOGUE, Behaviour
-from drives import DRIVES
-from trials import BY_ANOTHER_TASK, Fault, Report, Trial, run
-from verdicts import check
+from trials import BY_ANOTHER_TASK, Fault, Trial, run
+from verdicts import try_it
 
 pytestmark = [pytest.mark.exhaustible, pytest.mark.usefixtures("tidy")]
 
 # How many seeds for each case.
 SEEDS, SEEDS_EXHAUSTIVE = 6, 100
-
-
-def cases() -> Iterator[object]:
-    for behaviour in CATALOGUE:
-        for backend in behaviour.backends:
-            for way in DRIVES:
-                yield pytest.param(behaviour, way, backend, id=f"{behaviour.name}-{way}-{backend}")
 
 
 @pytest.fixture
@@ -37,19 +28,19 @@ def seeds(request: pytest.FixtureRequest) -> range:
     return range(SEEDS_EXHAUSTIVE if request.config.getoption("--exhaustive") else SEEDS)
 
 
-def schedule(behaviour: Behaviour, way: str, mode: str, backend: str, seed: int) -> Report:
+def schedule(behaviour: Behaviour, way: str, mode: str, backend: str, seed: int) -> Trial:
     # In every other one somebody cancels the caller.
     fault = Fault("cancel scope", "caller", 0, BY_ANOTHER_TASK) if seed % 2 else None
-    return run(Trial(behaviour, way, mode, backend, fault, seed))
+    return Trial(behaviour, way, mode, backend, fault, seed)
 
 
-@pytest.mark.parametrize(("behaviour", "way", "backend"), [*cases()])
+@every_case()
 def test_any_order(
     behaviour: Behaviour, way: str, backend: str, seeds: range, figures: dict[str, int]
 ) -> None:
     for mode in behaviour.modes:
         for seed in seeds:
-            check(schedule(behaviour, way, mode, backend, seed))
+            try_it(schedule(behaviour, way, mode, backend, seed))
             figures["schedules"] += 1
 
 
@@ -57,7 +48,7 @@ def test_any_order(
 def test_a_seed_replays_exactly(backend: str) -> None:
     behaviour = next(one for one in CATALOGUE if one.name == "child_task_crashes")
     first, second = (
-        [schedule(behaviour, "serve", "auto", backend, seed).trace for seed in range(10)]
+        [run(schedule(behaviour, "serve", "auto", backend, seed)).trace for seed in range(10)]
         for _ in range(2)
     )
     assert first == second

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from catalogue import CATALOGUE, Behaviour
-from clocks import LOOPS
-from drives import DRIVES
+from cases import every_case
+from catalogue import Behaviour
 from points import ASLEEP, AWAKE, BEING_WOKEN
-from trials import Fault, Trial, run
-from verdicts import check
+from trials import Fault, Trial, on_trio
+from verdicts import try_it
 
 pytestmark = [pytest.mark.exhaustible, pytest.mark.usefixtures("tidy")]
 
@@ -37,43 +35,30 @@ CANCELLATIONS = {
 }
 
 
-def cases() -> Iterator[object]:
-    """On the other event loops of asyncio in the exhaustive form only."""
-    for behaviour in CATALOGUE:
-        for backend in behaviour.backends:
-            for way in DRIVES:
-                others = backend == "asyncio" and not behaviour.has_many_points
-                for loop in LOOPS if others else [backend]:
-                    marks = [] if loop == backend else [pytest.mark.exhaustive]
-                    name = f"{behaviour.name}-{way}-{loop}"
-                    yield pytest.param(behaviour, way, backend, loop, id=name, marks=marks)
+everywhere = every_case(on_every_loop=True)
 
 
-every_case = pytest.mark.parametrize(("behaviour", "way", "backend", "loop"), [*cases()])
-
-
-@every_case
+@everywhere
 def test_the_caller_is_cancelled(
-    behaviour: Behaviour, way: str, backend: str, loop: str, figures: dict[str, int], points: range
+    behaviour: Behaviour, way: str, backend: str, figures: dict[str, int], points: range
 ) -> None:
-    for what, moment in CANCELLATIONS[backend]:
+    for what, moment in CANCELLATIONS["trio" if on_trio(backend) else "asyncio"]:
         fault = Fault(what, "caller", 0, moment)
-        figures["cancellations"] += at_every_point(behaviour, way, loop, fault, points)
+        figures["cancellations"] += at_every_point(behaviour, way, backend, fault, points)
 
 
-@every_case
+@everywhere
 @pytest.mark.parametrize("whom", ["app", "body"])
 def test_a_failure(
     behaviour: Behaviour,
     way: str,
     backend: str,
-    loop: str,
     whom: str,
     figures: dict[str, int],
     points: range,
 ) -> None:
     fault = Fault("raise", whom, 0, AWAKE)
-    figures["failures"] += at_every_point(behaviour, way, loop, fault, points)
+    figures["failures"] += at_every_point(behaviour, way, backend, fault, points)
 
 
 @pytest.fixture
@@ -85,7 +70,9 @@ def points(behaviour: Behaviour, request: pytest.FixtureRequest) -> range:
     return range(1 + zlib.crc32(request.node.name.encode()) % step, sys.maxsize, step)
 
 
-def at_every_point(behaviour: Behaviour, way: str, loop: str, fault: Fault, points: range) -> int:
+def at_every_point(
+    behaviour: Behaviour, way: str, backend: str, fault: Fault, points: range
+) -> int:
     """Run it again and again, until it is over before the fault comes.
 
     :return: how often it was disturbed
@@ -93,9 +80,7 @@ def at_every_point(behaviour: Behaviour, way: str, loop: str, fault: Fault, poin
     disturbed = 0
     for mode in behaviour.modes:
         for point in points:
-            report = run(Trial(behaviour, way, mode, loop, replace(fault, point=point)))
-            check(report)
-            if not report.fired:
+            if not try_it(Trial(behaviour, way, mode, backend, replace(fault, point=point))):
                 break
             disturbed += 1
     return disturbed

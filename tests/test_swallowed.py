@@ -103,7 +103,7 @@ async def test_it_is_said_that_an_application_inside_is_never_started(
         MagicMock(),
         print,
     ],
-    ids=str,
+    ids=["Starlette", "FastAPI", "Litestar", "Quart", "refuses", "MagicMock", "print"],
 )
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 async def test_one_inside_without_a_lifespan_is_no_matter(

@@ -16,7 +16,7 @@ from typing import Any
 import trio
 from apps import Boom
 from model import CUTS, Model
-from trials import IN_A_LINE, Report, on_trio
+from trials import IN_A_LINE, Report, Trial, on_trio, run
 
 from anylifespan import LifespanCrashed, Phase
 
@@ -30,6 +30,18 @@ STRUCK = {
 }
 # Seconds, the shortest time after which an application is ever given up.
 LINGER = 5.0
+
+
+def try_it(trial: Trial) -> bool:
+    """Run it, and check it.
+
+    :return: whether its fault came to pass
+    """
+    # Nothing holds the report any longer than this: what is dropped in the next trial would not be
+    # found then.
+    report = run(trial)
+    check(report)
+    return report.fired
 
 
 def check(report: Report) -> None:

@@ -1,4 +1,4 @@
-"""What the servers serve: ``bare``, and ``app``, the same under the middleware; and FastAPI.
+"""What the servers serve: ``bare``, and ``app``, the same under the middleware.
 
 What its lifespan does is said by the environment, as are its limits of time.
 """
@@ -8,13 +8,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import anyio
-from fastapi import FastAPI, Request, WebSocket
 
 from anylifespan import LifespanMiddleware
 
@@ -97,57 +94,3 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
 app = LifespanMiddleware(
     bare, startup_timeout=TIMEOUT, shutdown_timeout=TIMEOUT, drain_timeout=DRAIN
 )
-
-
-# The same as a FastAPI application, with the middleware added to it.
-
-
-@asynccontextmanager
-async def fastapi_lifespan(app: FastAPI) -> AsyncIterator[dict[str, str]]:
-    print("app: starting", flush=True)
-    greeting.set("from the lifespan")
-    if BEHAVIOUR == "hangs in startup":
-        await connect()
-    if BEHAVIOUR == "fails to start":
-        raise ValueError("no database")
-    crash[:] = [anyio.Event()]
-    async with anyio.create_task_group() as task_group:
-        if BEHAVIOUR == "crashes":
-            task_group.start_soon(lose_the_database)
-        yield {"database": "open"}
-        task_group.cancel_scope.cancel()
-    if BEHAVIOUR == "hangs in shutdown":
-        await disconnect()
-    print("app: stopped", flush=True)
-
-
-async def connect() -> None:
-    await anyio.sleep_forever()  # the startup of FastAPI hangs here
-
-
-async def disconnect() -> None:
-    await anyio.sleep_forever()  # the shutdown of FastAPI hangs here
-
-
-async def lose_the_database() -> None:
-    await crash[0].wait()
-    raise ValueError("lost the database")
-
-
-async def serve(request: Request) -> dict[str, Any]:
-    if request.url.path == "/crash":
-        crash[0].set()
-    return seen_by(request.scope)
-
-
-async def serve_websocket(websocket: WebSocket) -> None:
-    await websocket.accept()
-    await websocket.send_json(seen_by(websocket.scope))
-    await websocket.receive()
-
-
-fastapi_app = FastAPI(lifespan=fastapi_lifespan)
-fastapi_app.add_middleware(LifespanMiddleware, startup_timeout=TIMEOUT, shutdown_timeout=TIMEOUT)
-fastapi_app.get("/")(serve)
-fastapi_app.get("/crash")(serve)
-fastapi_app.websocket("/")(serve_websocket)
