@@ -18,7 +18,7 @@ from anylifespan import Draining, LifespanMiddleware, StartupFailed, draining
 from anylifespan._process.server import Server
 from anylifespan._process.signals import beside_handlers
 from anylifespan._stop.drain import GRACE, within
-from anylifespan._stop.request import FLUSH
+from anylifespan._stop.request import FLUSH, OpenRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -311,6 +311,25 @@ async def test_it_is_not_cancelled_in_the_midst_of_a_message() -> None:
 async def _read_after(exchange: Exchange, seconds: float) -> None:
     await anyio.sleep(seconds)
     exchange.reads.set()
+
+
+async def test_one_that_is_woken_as_it_is_cancelled_sends_no_more() -> None:
+    exchange = Exchange("http")
+    woken = anyio.Event()
+
+    async def handle(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await woken.wait()
+        await send(CHUNK)
+
+    open_request = OpenRequest(exchange.scope, anyio.sleep_forever, exchange.send, None)
+    async with create_task_group() as task_group:
+        task_group.start_soon(open_request.run, handle)
+        await wait_all_tasks_blocked()
+        woken.set()
+        open_request.disconnect()
+        open_request.cancel()
+    assert exchange.sent == [START, FINAL]
 
 
 async def test_a_client_that_does_not_read_is_not_waited_for() -> None:

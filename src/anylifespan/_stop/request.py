@@ -107,6 +107,9 @@ class OpenRequest:
 
     async def send(self, message: Any) -> None:
         """The ``send()`` of the application."""
+        if self._task_scope.cancel_called:
+            # It was woken as it was cancelled: now, and not with half a message sent.
+            await checkpoint()
         self._sending += 1
         try:
             await self._send(message)
