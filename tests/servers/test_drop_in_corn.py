@@ -13,7 +13,7 @@ import httpx
 import pytest
 from apps import Boom, app, hangs, raises, receives, sends, started, well_behaved
 
-from anylifespan import LifespanCrashed, ShutdownTimeout, StartupTimeout
+from anylifespan import LifespanCrashed, Phase, ShutdownTimeout, StartupTimeout
 
 pytestmark = pytest.mark.anyio
 
@@ -107,6 +107,22 @@ async def test_startup_and_shutdown(either: Kind) -> None:
         assert lifespan.shutdown.is_set()
     assert lifespan.supported
     assert task.raised is None
+
+
+async def test_the_end_of_a_request_does_not_end_the_lifespan(ours: Kind) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await well_behaved(scope, receive, send)
+
+    lifespan = ours.lifespan(application)
+    async with anyio.create_task_group() as task_group:
+        task_group.start_soon(lifespan.handle_lifespan)
+        await lifespan.wait_for_startup()
+        await lifespan.manager.app({"type": "http"}, None, None)
+        await anyio.wait_all_tasks_blocked()
+        assert lifespan.manager.phase is Phase.SERVING
+        await lifespan.wait_for_shutdown()
+    assert lifespan.manager.phase is Phase.STOPPED
 
 
 async def test_unsupported(either: Kind, capfd: pytest.CaptureFixture[str]) -> None:

@@ -62,8 +62,9 @@ class Lifespan:
         async def asgi3_app(scope: Scope, receive: Receive, send: Send) -> None:
             try:
                 await app(scope, receive, send, to_thread.run_sync, from_thread.run)
-            finally:  # then there is nothing to wait for, and nothing to shut down
-                self._stopping.set()
+            finally:
+                if scope["type"] == "lifespan":
+                    self._stopping.set()  # there is nothing to wait for, and nothing to shut down
 
         self.app = app
         self.config = config
