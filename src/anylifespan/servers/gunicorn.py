@@ -146,6 +146,8 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
         # What Gunicorn would do for the lifespan by itself, it then leaves.
         self.cfg.set("asgi_lifespan", "off")
         watcher = asyncio.create_task(self._watch(manager))
+        # So does Gunicorn, but not while it waits for requests to end.
+        notifying = asyncio.create_task(self._notify_on_and_on())
         try:
             await super()._serve()
         finally:
@@ -153,6 +155,7 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
             try:
                 await self._drain.finish()
             finally:
+                notifying.cancel()
                 await self._shut_down(manager)
 
     async def _watch(self, manager: _manager.LifespanManager) -> None:
