@@ -39,6 +39,8 @@ async def lifespan(scope: Any, receive: Any, send: Any) -> None:
         scope["state"]["database"] = "open"
     crash[:] = [anyio.Event()]
     await send({"type": "lifespan.startup.complete"})
+    if BEHAVIOUR == "crashes at once":
+        raise ValueError("lost the database")
     if BEHAVIOUR == "crashes":
         await crash[0].wait()
         raise ValueError("lost the database")
@@ -55,6 +57,8 @@ async def http(scope: Any, receive: Any, send: Any) -> None:
     if scope["path"] == "/slow":
         print("app: slow request", flush=True)
         await anyio.sleep(0.6)
+    if scope["path"] == "/quick":
+        print("app: quick request", flush=True)
     body = json.dumps(seen_by(scope)).encode()
     if scope["path"] == "/crash":
         crash[0].set()

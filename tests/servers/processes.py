@@ -156,6 +156,11 @@ class Process:
             self._news.wait_for(lambda: written() or self._over, limit)
             return written()
 
+    def count(self, text: str) -> int:
+        """How often it has written this; two processes may write it into one line."""
+        with self._news:
+            return "\n".join(self.output).count(text)
+
     def wait_listening(self) -> None:
         """Wait until it takes connections, which Granian does a moment after it says so."""
         deadline = time.monotonic() + LIMIT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import httpx
+from load import Load
 from processes import LIMIT, Process, Server, running
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
@@ -27,6 +29,7 @@ class Record:
     :ivar websocket: what a WebSocket saw
     :ivar closed_with: the code that the server closed a WebSocket with
     :ivar broken: how a response ended that was not whole
+    :ivar load: what has become of how many requests
     :ivar status: how the server ended; None if it did not, and had to be killed
     :ivar seconds: how long that took, from the signal or from its start
     :ivar left: whether processes were left
@@ -38,6 +41,7 @@ class Record:
     websocket: Any = None
     closed_with: int | None = None
     broken: str = ""
+    load: Counter[str] = field(default_factory=Counter)
     status: int | None = None
     seconds: float = 0.0
     left: bool = False
@@ -70,6 +74,8 @@ def _behaves_well(process: Process, record: Record, server: Server) -> None:
     record.get(process, "/", "/")
     if server.websockets:
         record.open_websocket(process)
+    if process.count("app: stopped"):
+        record.broken_off = "it was shut down while it served"
     process.signal(signal.SIGTERM)
     record.wait_ended(process)
 
@@ -172,6 +178,35 @@ def _stops_with_a_slow_request(process: Process, record: Record, server: Server)
         record.wait_ended(process)
 
 
+def _stops_under_load(process: Process, record: Record, server: Server) -> None:
+    def stop() -> None:
+        process.signal(signal.SIGTERM)
+        record.wait_ended(process)
+
+    _wait_ready(process, server)
+    load = Load(process)
+    load.across(stop)
+    record.load = load.counted
+
+
+def _crashes_under_load(process: Process, record: Record, server: Server) -> None:
+    def crash() -> None:
+        starts = process.count("app: starting")
+        record.get(process, "/crash")
+        if not server.restarts:
+            record.wait_ended(process)
+        elif process.wait_for("app: starting", starts + 1, PATIENCE):
+            process.wait_for("app: quick request", process.count("app: quick request") + 1)
+
+    _wait_ready(process, server)
+    load = Load(process)
+    load.across(crash)
+    record.load = load.counted
+    if record.status is None:
+        process.signal(signal.SIGTERM)
+        record.wait_ended(process)
+
+
 _STEPS: dict[str, Callable[[Process, Record, Server], None]] = {
     "behaves well": _behaves_well,
     "hangs in startup": _does_not_start,
@@ -184,16 +219,25 @@ _STEPS: dict[str, Callable[[Process, Record, Server], None]] = {
     "stops with a stream": _stops_with_a_stream,
     "stops with a WebSocket": _stops_with_a_websocket,
     "stops with a slow request": _stops_with_a_slow_request,
+    "stops under load": _stops_under_load,
+    "crashes under load": _crashes_under_load,
 }
 # What a scenario takes for its application and its servers, if not the usual.
 _BEHAVIOURS = {
     "is interrupted in startup": "hangs in startup",
     "is terminated in startup": "hangs in startup",
+    "crashes under load": "crashes",
 }
-STOPS_WITH_REQUESTS = ("stops with a stream", "stops with a WebSocket", "stops with a slow request")
+STOPS_WITH_REQUESTS = (
+    "stops with a stream",
+    "stops with a WebSocket",
+    "stops with a slow request",
+    "stops under load",
+)
+UNDER_LOAD = ("stops under load", "crashes under load")
 _ENVIRONMENTS = {
     "is terminated in startup": {"TIMEOUT": "3600"},
-    **{scenario: {"DRAIN": "1"} for scenario in STOPS_WITH_REQUESTS},
+    **{scenario: {"DRAIN": "1"} for scenario in (*STOPS_WITH_REQUESTS, *UNDER_LOAD)},
 }
 SCENARIOS = list(_STEPS)
 

@@ -1,0 +1,115 @@
+"""Many requests of each kind, and what has become of every one of them when the server stops."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import anyio
+import anyio.to_thread
+import httpx
+from processes import Process
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+# How many requests are under way at the stop.
+SLOW, STREAMS, WEBSOCKETS = 10, 5, 5
+LIMIT = 20.0  # seconds for each
+
+
+class Load:
+    """Requests to a server, all of them counted.
+
+    :ivar counted: by their kind and by what has become of them
+    """
+
+    def __init__(self, process: Process) -> None:
+        self.counted: Counter[str] = Counter()
+        self._process = process
+        self._goes_on = True
+        self._under_way = 0
+        self._all_under_way = anyio.Event()
+
+    def across(self, act: Callable[[], object]) -> None:
+        """Have requests under way, and go on with others, while this is done.
+
+        :param act: is called in a thread, when all of them are under way
+        """
+        anyio.run(self._across, act)
+
+    async def _across(self, act: Callable[[], object]) -> None:
+        async with anyio.create_task_group() as requests:
+            for _ in range(STREAMS):
+                requests.start_soon(self._stream)
+            for _ in range(WEBSOCKETS):
+                requests.start_soon(self._websocket)
+            with anyio.fail_after(LIMIT):
+                await self._all_under_way.wait()
+            for _ in range(SLOW):
+                requests.start_soon(self._slow)
+            await anyio.to_thread.run_sync(self._wait_for_slow_requests)
+            requests.start_soon(self._one_after_another)
+            try:
+                await anyio.to_thread.run_sync(act)
+            finally:
+                self._goes_on = False
+
+    def _wait_for_slow_requests(self) -> None:
+        self._process.wait_for("app: slow request", SLOW)
+
+    def _is_under_way(self) -> None:
+        self._under_way += 1
+        if self._under_way == STREAMS + WEBSOCKETS:
+            self._all_under_way.set()
+
+    async def _slow(self) -> None:
+        async with self._client() as client:
+            await self._get(client, "/slow", "slow request")
+
+    async def _one_after_another(self) -> None:
+        while self._goes_on:
+            async with self._client() as client:
+                await self._get(client, "/quick", "quick request")
+            await anyio.sleep(0.01)
+
+    async def _get(self, client: httpx.AsyncClient, path: str, kind: str) -> None:
+        try:
+            response = await client.get(path, headers={"connection": "close"})
+        except httpx.HTTPError:
+            # It may not have come to the application at all.
+            self._count(kind, "not answered")
+        else:
+            self._count(kind, f"{response.status_code}")
+
+    async def _stream(self) -> None:
+        async with self._client() as client:
+            try:
+                async with client.stream("GET", "/stream") as response:
+                    chunks = response.aiter_raw()
+                    await anext(chunks)
+                    self._is_under_way()
+                    async for _ in chunks:
+                        pass
+            except httpx.HTTPError:
+                self._count("stream", "broken off")
+            else:
+                self._count("stream", "ended")
+
+    async def _websocket(self) -> None:
+        async with connect(f"ws://127.0.0.1:{self._process.port}/", proxy=None) as socket:
+            await socket.recv()
+            self._is_under_way()
+            try:
+                with anyio.fail_after(LIMIT):
+                    await socket.recv()
+            except ConnectionClosed as exc:
+                code = exc.rcvd.code if exc.rcvd is not None else None
+                self._count("WebSocket", f"closed ({code})" if code else "broken off")
+            except TimeoutError:
+                self._count("WebSocket", "left open")
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._process.port}", timeout=LIMIT)
+
+    def _count(self, kind: str, outcome: str) -> None:
+        self.counted[f"{kind}: {outcome}"] += 1
