@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-from anyio import CancelScope, create_task_group, sleep
+from anyio import CancelScope, sleep
 from gunicorn.arbiter import Arbiter
 from gunicorn.asgi.lifespan import LifespanStartupFailed
 from gunicorn.workers import gasgi
@@ -120,6 +118,15 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
             self._startup.cancel()
 
     async def _serve(self) -> None:
+        # Gunicorn kills a worker of which it hears nothing for ``--timeout`` seconds. By itself it
+        # would be silent in the startup, in the shutdown, and while requests end.
+        notifying = asyncio.create_task(self._notify_on_and_on())
+        try:
+            await self._serve_with_lifespan()
+        finally:
+            notifying.cancel()
+
+    async def _serve_with_lifespan(self) -> None:
         log = Log(self.log)
         self._drain = Drain(_drain_timeout(self.cfg.graceful_timeout), event_loop("a worker"), log)
         manager = _manager.LifespanManager(
@@ -131,10 +138,9 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
             logger=self.log,
         )
         try:
-            async with self._alive():
-                limit = self.cfg.timeout or None
-                with blocking_reported("startup", limit, log), CancelScope() as self._startup:
-                    await manager.startup()
+            limit = self.cfg.timeout or None
+            with blocking_reported("startup", limit, log), CancelScope() as self._startup:
+                await manager.startup()
         except LifespanError as error:
             self.log.error("ASGI lifespan startup failed: %s", in_full(error))
             raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
@@ -146,8 +152,6 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
         # What Gunicorn would do for the lifespan by itself, it then leaves.
         self.cfg.set("asgi_lifespan", "off")
         watcher = asyncio.create_task(self._watch(manager))
-        # So does Gunicorn, but not while it waits for requests to end.
-        notifying = asyncio.create_task(self._notify_on_and_on())
         try:
             await super()._serve()
         finally:
@@ -155,7 +159,6 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
             try:
                 await self._drain.finish()
             finally:
-                notifying.cancel()
                 await self._shut_down(manager)
 
     async def _watch(self, manager: _manager.LifespanManager) -> None:
@@ -166,27 +169,12 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
     async def _shut_down(self, manager: _manager.LifespanManager) -> None:
         try:
             limit = _shutdown_timeout(self.cfg.graceful_timeout)
-            async with self._alive():
-                with blocking_reported("shutdown", limit, Log(self.log)):
-                    await manager.shutdown()
+            with blocking_reported("shutdown", limit, Log(self.log)):
+                await manager.shutdown()
         except LifespanError as error:
             self.log.error("ASGI lifespan shutdown error: %s", in_full(error))
             if isinstance(error, LifespanCrashed):
                 raise SystemExit(1) from None
-
-    @asynccontextmanager
-    async def _alive(self) -> AsyncIterator[None]:
-        """Gunicorn kills a worker of which it hears nothing for ``--timeout`` seconds."""
-        error: BaseException | None = None
-        async with create_task_group() as task_group:
-            task_group.start_soon(self._notify_on_and_on)
-            try:
-                yield
-            except (Exception, SystemExit) as exc:  # noqa: BLE001
-                error = exc  # the task group would wrap it
-            task_group.cancel_scope.cancel()
-        if error is not None:
-            raise error
 
     async def _notify_on_and_on(self) -> None:
         while True:
