@@ -147,19 +147,19 @@ class Process:
             self._news.notify_all()
 
     def wait_for(self, pattern: str, times: int = 1, limit: float = LIMIT) -> bool:
-        """Wait until it has written so many lines with this in them; whether it has."""
+        """Wait until it has written this so often; whether it has."""
 
         def written() -> bool:
-            return sum(bool(re.search(pattern, line)) for line in self.output) >= times
+            return self.count(pattern) >= times
 
         with self._news:
             self._news.wait_for(lambda: written() or self._over, limit)
             return written()
 
-    def count(self, text: str) -> int:
+    def count(self, pattern: str) -> int:
         """How often it has written this; two processes may write it into one line."""
         with self._news:
-            return "\n".join(self.output).count(text)
+            return len(re.findall(pattern, "\n".join(self.output), re.MULTILINE))
 
     def wait_listening(self) -> None:
         """Wait until it takes connections, which Granian does a moment after it says so."""

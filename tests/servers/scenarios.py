@@ -183,10 +183,7 @@ def _stops_under_load(process: Process, record: Record, server: Server) -> None:
         process.signal(signal.SIGTERM)
         record.wait_ended(process)
 
-    _wait_ready(process, server)
-    load = Load(process)
-    load.across(stop)
-    record.load = load.counted
+    _under_load(process, record, server, stop)
 
 
 def _crashes_under_load(process: Process, record: Record, server: Server) -> None:
@@ -198,13 +195,19 @@ def _crashes_under_load(process: Process, record: Record, server: Server) -> Non
         elif process.wait_for("app: starting", starts + 1, PATIENCE):
             process.wait_for("app: quick request", process.count("app: quick request") + 1)
 
-    _wait_ready(process, server)
-    load = Load(process)
-    load.across(crash)
-    record.load = load.counted
+    _under_load(process, record, server, crash)
     if record.status is None:
         process.signal(signal.SIGTERM)
         record.wait_ended(process)
+
+
+def _under_load(
+    process: Process, record: Record, server: Server, act: Callable[[], object]
+) -> None:
+    _wait_ready(process, server)
+    load = Load(process)
+    load.across(act)
+    record.load = load.counted
 
 
 _STEPS: dict[str, Callable[[Process, Record, Server], None]] = {
@@ -234,10 +237,10 @@ STOPS_WITH_REQUESTS = (
     "stops with a slow request",
     "stops under load",
 )
-UNDER_LOAD = ("stops under load", "crashes under load")
+WITH_REQUESTS = (*STOPS_WITH_REQUESTS, "crashes under load")
 _ENVIRONMENTS = {
     "is terminated in startup": {"TIMEOUT": "3600"},
-    **{scenario: {"DRAIN": "1"} for scenario in (*STOPS_WITH_REQUESTS, *UNDER_LOAD)},
+    **{scenario: {"DRAIN": "1"} for scenario in WITH_REQUESTS},
 }
 SCENARIOS = list(_STEPS)
 

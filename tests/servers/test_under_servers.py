@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from load import SLOW, STREAMS, WEBSOCKETS
 from processes import DROP_INS, HERE, SERVERS, Server
-from scenarios import PATIENCE, SCENARIOS, STOPS_WITH_REQUESTS, UNDER_LOAD, Record, play
+from scenarios import PATIENCE, SCENARIOS, STOPS_WITH_REQUESTS, WITH_REQUESTS, Record, play
 
 pytestmark = pytest.mark.processes
 
@@ -53,9 +53,9 @@ for statuses in (DROP_IN, ANYCORN, UVICORN):
 STATUSES: dict[tuple[str, str], dict[str, int | tuple[int, int]]] = {
     ("middleware", "uvicorn"): UVICORN,
     ("middleware", "gunicorn"): {"hangs in startup": 3, "fails to start": 3},
-    ("middleware", "granian"): {
-        **dict.fromkeys(("hangs in startup", "fails to start", "crashes", "crashes under load"), 1)
-    },
+    ("middleware", "granian"): dict.fromkeys(
+        ("hangs in startup", "fails to start", "crashes", "crashes under load"), 1
+    ),
     ("middleware", "anycorn, asyncio"): ANYCORN,
     ("middleware", "anycorn, trio"): ANYCORN,
     ("middleware", "daphne"): {"crashes": 1},
@@ -103,14 +103,13 @@ AS_WITH_ANY_APPLICATION = {
     "is interrupted in startup",
     "is terminated in startup",
     "blocks in startup",
-    *STOPS_WITH_REQUESTS,
-    *UNDER_LOAD,
+    *WITH_REQUESTS,
 }
 # Daphne cancels its requests; and the example ends them at once, and has no watchdog.
 NOT_FOR = {
-    "daphne": (*STOPS_WITH_REQUESTS, *UNDER_LOAD),
-    "tiny_server, asyncio": (*STOPS_WITH_REQUESTS, *UNDER_LOAD, "blocks in startup"),
-    "tiny_server, trio": (*STOPS_WITH_REQUESTS, *UNDER_LOAD, "blocks in startup"),
+    "daphne": WITH_REQUESTS,
+    "tiny_server, asyncio": (*WITH_REQUESTS, "blocks in startup"),
+    "tiny_server, trio": (*WITH_REQUESTS, "blocks in startup"),
 }
 
 CASES = [
