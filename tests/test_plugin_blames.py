@@ -15,10 +15,11 @@ ENDS = {
     "passes": "pass",
     "fails": "assert 1 == 2",
     "pytest_fail": "pytest.fail('no')",
-    "does_not_raise": "with pytest.raises(ValueError):\n        pass",
+    "does_not_raise": "with pytest.raises(ValueError): pass",
     "skips": "pytest.skip('no')",
     "xfails": "pytest.xfail('no')",
 }
+BREAKS_OFF = {"breaks_off": "pytest.exit('enough')"}
 WHEN = ["never", "before", "during", "after"]
 CRASHES = {"raises": "ValueError('lost')", "exits": "SystemExit(3)"}
 
@@ -56,7 +57,7 @@ pytestmark = pytest.mark.anyio
 def anyio_backend():
     return "_EVENT_LOOP_"
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="_SCOPE_")
 def asgi_app():
     return App()
 
@@ -76,59 +77,70 @@ async def after(asgi_lifespan, before):
     if "_MOMENT_" == "after":
         await die(asgi_lifespan)
 
-async def test_subject(asgi_lifespan, after):
-    if "_MOMENT_" == "during":
-        await die(asgi_lifespan)
-    _LAST_
+class TestOneApplication:
+    async def test_subject(self, asgi_lifespan, after):
+        if "_MOMENT_" == "during":
+            await die(asgi_lifespan)
+        _LAST_
 
-async def test_innocent(asgi_lifespan):
-    pass
+    async def test_innocent(self, asgi_lifespan):
+        pass
 """
 
 # What becomes of the test itself without a crash, and what a crash in its call makes of it.
 PASSED = {"passes": "passed", "skips": "skipped", "xfails": "xfailed"}
+SCOPES = ["function", "class", "module", "session"]
+
+
+def _write(session: pytest.Pytester, end: str, when: str, scope: str, backend: str) -> str:
+    """A module of tests whose application has this scope; its name."""
+    text = TESTS.replace("_LAST_", {**ENDS, **BREAKS_OFF}[end]).replace("_MOMENT_", when)
+    text = text.replace("_EVENT_LOOP_", backend).replace("_SCOPE_", scope)
+    return session.makepyfile(**{f"test_{end}_{when}": text}).name
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("crash", CRASHES)
-@pytest.mark.parametrize("scope", ["function", "module"])
+@pytest.mark.parametrize("scope", SCOPES)
 def test_of_a_session(session: pytest.Pytester, backend: str, crash: str, scope: str) -> None:
-    cases = list(itertools.product(ENDS, WHEN))
     session.makepyfile(apps_that_die=APP.replace("CRASH", CRASHES[crash]))
     session.makefile(".ini", pytest=f"[pytest]\nanylifespan_scope = {scope}\n")
-    for end, when in cases:
-        text = TESTS.replace("_LAST_", ENDS[end]).replace("_MOMENT_", when)
-        text = text.replace("_EVENT_LOOP_", backend)
-        session.makepyfile(**{f"test_{end}_{when}": text})
-    done = session.inline_run()
+    cases = {
+        _write(session, end, when, scope, backend): (end, when)
+        for end, when in itertools.product(ENDS, WHEN)
+    }
+    # An application of the whole session dies once in it, so each case has a session of its own.
+    sessions = [[name] for name in cases] if scope == "session" else [list(cases)]
     outcomes: dict[tuple[str, str], dict[str, str]] = {}
     texts: dict[tuple[str, str], str] = {}
-    for report in done.getreports("pytest_runtest_logreport"):
-        file, _, name = report.nodeid.partition("::")  # type: ignore[union-attr]
+    for report in [report for names in sessions for report in _reports(session, names)]:
+        key = (report.nodeid.partition("::")[0], report.nodeid.rpartition("::")[2])
         outcome = "xfailed" if getattr(report, "wasxfail", None) else report.outcome
-        if outcome != "passed":
-            key = (file.removesuffix(".py"), name)
-            outcomes.setdefault(key, {})[report.when] = outcome  # type: ignore[union-attr, index]
-            texts[key] = texts.get(key, "") + str(report.longrepr) + str(report.sections)  # type: ignore[union-attr]
-    for end, when in cases:
-        key = (f"test_{end}_{when}", "test_subject")
-        expected = {"call": PASSED.get(end, "failed")}
+        outcomes.setdefault(key, {})[report.when] = outcome
+        texts[key] = texts.get(key, "") + str(report.longrepr) + str(report.sections)
+    assert {name for name, _ in outcomes} == set(cases)
+    for name, (end, when) in cases.items():
+        expected = {"setup": "passed", "call": PASSED.get(end, "failed"), "teardown": "passed"}
         if when == "before":
-            expected = {"setup": "failed"}
+            expected = {"setup": "failed", "teardown": "passed"}
         elif when == "during" and end in ("passes", "skips"):
-            expected = {"call": "failed"}
+            expected["call"] = "failed"
         elif when == "after":
             expected["teardown"] = "failed"
-        expected = {phase: one for phase, one in expected.items() if one != "passed"}
-        assert outcomes.get(key, {}) == expected, key
-        assert (when == "never") is ("LifespanCrashed" not in texts.get(key, "")), key
-        assert (f"test_{end}_{when}", "test_innocent") not in outcomes, key
+        assert outcomes[name, "test_subject"] == expected, name
+        assert (when == "never") is ("LifespanCrashed" not in texts[name, "test_subject"]), name
+        assert set(outcomes[name, "test_innocent"].values()) == {"passed"}, name
 
 
+def _reports(session: pytest.Pytester, names: list[str]) -> list[pytest.TestReport]:
+    return session.inline_run(*names).getreports("pytest_runtest_logreport")  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("when", ["never", "during"])
-def test_a_run_that_is_broken_off(session: pytest.Pytester, when: str) -> None:
+def test_a_run_that_is_broken_off(session: pytest.Pytester, when: str, scope: str) -> None:
     session.makepyfile(apps_that_die=APP.replace("CRASH", CRASHES["raises"]))
-    text = TESTS.replace("_LAST_", "pytest.exit('enough')").replace("_MOMENT_", when)
-    session.makepyfile(test_broken_off=text.replace("_EVENT_LOOP_", "asyncio"))
-    done = session.runpytest_inprocess()
+    session.makefile(".ini", pytest=f"[pytest]\nanylifespan_scope = {scope}\n")
+    name = _write(session, "breaks_off", when, scope, "asyncio")
+    done = session.runpytest_inprocess(name)
     assert ("ValueError: lost" in done.stdout.str() + done.stderr.str()) is (when == "during")

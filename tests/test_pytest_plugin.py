@@ -110,6 +110,48 @@ async def test_one(asgi_lifespan):
     run(session, tests, app="").assert_outcomes(passed=2)
 
 
+AN_APPLICATION_OF_THE_MODULE = """
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    return "asyncio"
+
+@pytest.fixture(scope="SCOPE")
+def asgi_app():
+    async def app(scope, receive, send):
+        await receive()
+        scope["state"]["of"] = __name__
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+    return app
+
+async def test_it(asgi_lifespan):
+    assert asgi_lifespan.state == {"of": __name__}
+"""
+
+
+@pytest.mark.parametrize("scope", ["function", "class", "module", "session"])
+def test_no_test_gets_the_application_of_another(session: pytest.Pytester, scope: str) -> None:
+    tests = AN_APPLICATION_OF_THE_MODULE.replace("SCOPE", scope)
+    session.makepyfile(test_first=tests, test_second=tests)
+    session.makefile(".ini", pytest=f"[pytest]\nanylifespan_scope = {scope}\n")
+    done = session.runpytest_inprocess()
+    if scope == "session":  # whose fixture pytest keeps
+        done.assert_outcomes(passed=1, errors=1)
+        done.stdout.fnmatch_lines(
+            [
+                "the application that is up is * at *; asgi_app of this test is * at *. "
+                "One application is up for each session (anylifespan_scope): *"
+            ]
+        )
+    else:
+        done.assert_outcomes(passed=2)
+
+
 CRASH = """
 async def test_one(asgi_client):
     shop.at[0].set()
@@ -268,6 +310,8 @@ def test_without_an_application(session: pytest.Pytester, app: str, text: str) -
     ("option", "text"),
     [
         ("scope = galaxy", "ERROR: anylifespan_scope must be one of function, class, *galaxy'"),
+        # pytest would take it for the session, since a plugin defines the fixtures.
+        ("scope = package", "ERROR: anylifespan_scope must be one of *session, got 'package'"),
         ("shutdown_timeout = soon", "*must be a number of seconds, or none, got 'soon'"),
         ("startup_timeout = -1", "*startup_timeout must be zero or more seconds*"),
         ("mode = maybe", '*mode must be "auto", "on" or "off", got \'maybe\''),

@@ -6,6 +6,7 @@ is used.
 
 from __future__ import annotations
 
+import dataclasses
 import pkgutil
 import traceback
 from collections.abc import AsyncIterator, Generator
@@ -19,9 +20,18 @@ if TYPE_CHECKING:
     from .errors import LifespanCrashed
     from .testing import ASGIClient
 
-# Those that are up, and whether a test has reported the crash of the application.
-_UP = pytest.StashKey["dict[LifespanManager, bool]"]()
-_SCOPES = ("function", "class", "module", "package", "session")
+
+@dataclasses.dataclass
+class _Up:
+    """An application that is up, and whether a test has reported its crash."""
+
+    app: ASGIApp
+    reported: bool = False
+
+
+_UP = pytest.StashKey["dict[LifespanManager, _Up]"]()
+# Not "package", which pytest takes for "session" where a plugin defines the fixture.
+_SCOPES = ("function", "class", "module", "session")
 _OPTIONS = {
     "anylifespan_app": 'the application of asgi_app: "module:attribute"',
     "anylifespan_mode": "the mode of asgi_lifespan: on (the default), auto or off",
@@ -123,10 +133,11 @@ async def asgi_lifespan(
         shutdown_timeout=_seconds(pytestconfig, "anylifespan_shutdown_timeout"),
     )
     up = pytestconfig.stash.setdefault(_UP, {})
+    this = _Up(asgi_app)
     try:
         async with leaks_reported(asgi_app, *_leaks(pytestconfig)) as is_up, manager:
             is_up()
-            up[manager] = False
+            up[manager] = this
             yield manager
     except (LifespanCrashed, SystemExit) as exc:
         # An exit would end the event loop of the plugin that runs the fixture, for other tests too.
@@ -134,7 +145,7 @@ async def asgi_lifespan(
         if error is None:
             error = LifespanError(f"the application raised {describe(exc)}")
             error.__cause__ = exc
-        if not up.get(manager, False):
+        if not this.reported:
             raise error from error.__cause__
     finally:
         up.pop(manager, None)
@@ -162,6 +173,8 @@ def _fails_in(phase: str) -> Any:
     def run(item: pytest.Item) -> Generator[None, object, object]:
         try:
             result = yield
+            if phase == "setup":
+                _check_that_its_own_is_up(item)
         except (pytest.exit.Exception, KeyboardInterrupt):
             raise  # the test gets no report any more, so the fixture raises the crash
         except BaseException as exc:
@@ -179,6 +192,22 @@ def _fails_in(phase: str) -> Any:
     return run
 
 
+def _check_that_its_own_is_up(item: pytest.Item) -> None:
+    """pytest keeps a fixture for its scope even where another module overrides asgi_app."""
+    fixtures: dict[str, Any] = getattr(item, "funcargs", {})
+    if "asgi_lifespan" not in fixtures:
+        return
+    this = item.config.stash.get(_UP, {}).get(fixtures["asgi_lifespan"])
+    if this is not None and this.app is not fixtures["asgi_app"]:
+        pytest.fail(
+            f"the application that is up is {this.app!r}, of an earlier test; asgi_app of this "
+            f"test is {fixtures['asgi_app']!r}. One application is up for each "
+            f"{_scope('', item.config)} (anylifespan_scope): choose a narrower scope, or define "
+            "one asgi_app for all of its tests",
+            pytrace=False,
+        )
+
+
 pytest_runtest_setup = _fails_in("setup")
 pytest_runtest_call = _fails_in("call")
 pytest_runtest_teardown = _fails_in("teardown")
@@ -189,9 +218,9 @@ def _new_crashes(item: pytest.Item) -> list[LifespanCrashed]:
         return []
     up = item.config.stash.get(_UP, {})
     crashes = []
-    for manager, reported in up.items():
-        crash = None if reported else manager.crash
+    for manager, this in up.items():
+        crash = None if this.reported else manager.crash
         if crash is not None:
-            up[manager] = True
+            this.reported = True
             crashes.append(crash)
     return crashes
