@@ -252,7 +252,9 @@ def pytest(names: list[str]) -> str:
     command += ["-o", f"faulthandler_timeout={patience}", "-o", "faulthandler_exit_on_timeout=true"]
     if names[0].startswith(ABOUT_PLUGINS):
         return shlex.join([*command, *files])
-    return f"{FEW_PLUGINS} {shlex.join([*command, '-p', 'anyio.pytest_plugin', *files])}"
+    # Some of the project's own options are for plugins that are then missing.
+    command += ["-o", "addopts=", "-p", "anyio.pytest_plugin"]
+    return f"{FEW_PLUGINS} {shlex.join([*command, *files])}"
 
 
 def lines_of_other_pythons(source: str) -> set[int]:
