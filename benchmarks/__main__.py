@@ -22,6 +22,7 @@ MEASUREMENTS = [
     ("lifespans", ["asyncio", "uvloop", "trio"], 5),
     ("parts", ["asyncio", "uvloop", "trio"], 3),
     ("requests", ["asyncio"], 5),
+    ("served", ["asyncio", "uvloop"], 3),
     ("imports", ["asyncio"], 1),
     ("alive", ["asyncio", "trio"], 1),
     ("memory", ["asyncio", "trio"], 1),

@@ -87,6 +87,12 @@ def bounds(results: Results) -> Iterator[Bound]:
         yield ratio(what, backend, "an empty body", way, "hypercorn", limit)
     what = "a request through `manager.app`, against a wrapper by hand"
     yield ratio(what, "asyncio", "a request", "manager.app", "by hand", 1.1)
+    for options, limit in (("", 1.05), (" and drain_timeout", 1.11)):
+        for backend in ("asyncio", "uvloop"):
+            what = f"a request under Uvicorn, with the middleware{options}, on {backend}"
+            name = f"with the middleware{options}"
+            group = "a request under Uvicorn"
+            yield ratio(what, backend, group, name, "without the middleware", limit)
     beyond = results.median("asyncio", "import", "import anylifespan, beyond anyio") * 1e3
     yield Bound("`import anylifespan`, beyond `import anyio`", f"{beyond:.2f} ms", beyond, 6, " ms")
     for group, what, limit in (("alive at once", "time", 1.5), ("memory", "memory", 1.2)):
@@ -129,6 +135,11 @@ def _lines(results: Results) -> Iterator[str]:
     yield "## One request"
     yield ""
     yield from _compared(results, "asyncio", "a request", against="by hand")
+    yield "## One request that Uvicorn serves"
+    yield ""
+    for backend in ("asyncio", "uvloop"):
+        group = "a request under Uvicorn"
+        yield from _compared(results, backend, group, against="without the middleware")
     yield "## Imports"
     yield ""
     yield from _compared(results, "asyncio", "import", against="import anyio")

@@ -14,11 +14,13 @@ import many_alive
 import parts
 import per_request
 import pyperf
+import served
 
 MEASUREMENTS = {
     "lifespans": (lifespans.measure, "second"),
     "parts": (parts.measure, "second"),
     "requests": (per_request.measure, "second"),
+    "served": (served.measure, "second"),
     "imports": (imports.measure, "second"),
     "alive": (many_alive.measure_time, "second"),
     "memory": (many_alive.measure_memory, "byte"),
