@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 # The suites, each with what of it is about more than its lifespan takes too long or needs more.
 SUITES = {
     "asgi-lifespan": ["tests"],
-    "uvicorn": ["tests", "--ignore=tests/supervisors", "--ignore=tests/test_cli.py"],
+    "uvicorn": ["tests"],
     "hypercorn": ["tests"],
     "gunicorn": ["tests", "-k", "lifespan or asgi"],
     "starlette": ["tests"],

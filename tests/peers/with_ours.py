@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Any
 
 
@@ -19,12 +20,19 @@ def asgi_lifespan() -> None:
 
 
 def uvicorn() -> None:
+    """Its lifespan, its configuration and its command."""
     import uvicorn.config
     import uvicorn.lifespan.on
 
-    from anylifespan.servers.uvicorn import Lifespan
+    from anylifespan.servers.uvicorn import Config, Lifespan, command, run
 
     uvicorn.lifespan.on.LifespanOn = Lifespan  # type: ignore[assignment, misc]
+    # uvicorn.main itself is the command.
+    its_main: Any = import_module("uvicorn.main")
+    its_main.main = command()
+    its_main.run = run
+    for module in (uvicorn, uvicorn.config, its_main):
+        module.Config = Config  # type: ignore[misc, attr-defined]
 
 
 def hypercorn() -> None:
