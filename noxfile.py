@@ -61,7 +61,7 @@ def debug(session: nox.Session) -> None:
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """The tables of docs/servers.md, from runs: about three minutes."""
+    """The tables of docs/servers.md, from runs: about six minutes."""
     install(session, "tests")
     session.run("python", "tests/servers/table.py")
 

@@ -77,11 +77,11 @@ TESTS = {
     "compat/asgi_lifespan": [["test_compat_asgi_lifespan"]],
     "pytest_plugin": [["test_pytest_plugin", "test_plugin_blames"], ["test_leaks:plugin"]],
     "_diagnosis/leaks": [["test_leaks"]],
-    "_diagnosis/watchdog": [["test_cli"]],
+    "_diagnosis/watchdog": [["test_watchdog", "test_limits"], ["test_cli"]],
     "_diagnosis/origins": [["test_leaks"]],
     "_process/signals": [
         ["test_cli"],
-        ["servers/test_drop_in_uvicorn", "servers/test_drop_in_corn"],
+        ["test_stop", "servers/test_drop_in_uvicorn", "servers/test_drop_in_corn"],
         ["servers/test_under_servers:(drop-in-uvicorn or drop-in-hypercorn)"],
     ],
     "_stop/draining _stop/refusal _stop/request _stop/drain": [["test_stop", "test_middleware"]],

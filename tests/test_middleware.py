@@ -599,8 +599,11 @@ def test_hypercorn_with_no_signal_handled() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def _worker(function: str) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _worker(function: str, handles_sigterm: bool = False) -> None:
+    if handles_sigterm:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    else:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = called_from("hypercorn.asyncio.run", function, found_here)
     if server is not None:
@@ -620,6 +623,17 @@ def test_a_worker_that_handles_no_signal_has_its_supervisor_sent_it(
         worker.join(30)
     assert worker.exitcode == 0
     assert received == expected
+
+
+def test_a_server_that_handles_a_signal_is_sent_it_in_a_process_that_another_has_started() -> None:
+    """Hypercorn without workers, in a process that a test has started, say."""
+    with handled(signal.SIGTERM) as received:
+        context = multiprocessing.get_context("spawn")
+        worker = context.Process(target=_worker, args=["asyncio_worker", True])
+        worker.start()
+        worker.join(30)
+    assert worker.exitcode == 0
+    assert received == []
 
 
 # Under a server that sends no lifespan

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,7 +19,7 @@ from plain_server import PlainServer, plain_server, request
 
 from anylifespan import Draining, LifespanMiddleware, StartupFailed, draining
 from anylifespan._process.server import Server
-from anylifespan._process.signals import beside_handlers
+from anylifespan._process.signals import beside_handlers, outliving_sigterm
 from anylifespan._stop.drain import GRACE, within
 from anylifespan._stop.request import FLUSH, OpenRequest
 
@@ -635,6 +638,64 @@ async def test_a_handler_that_came_later_is_left(handler: list[int]) -> None:
     with beside_handlers([signal.SIGTERM], print):
         signal.signal(signal.SIGTERM, later)
     assert signal.getsignal(signal.SIGTERM) is later
+
+
+# SIGTERM for a process that does not handle it
+
+
+async def test_a_process_that_is_going_to_end_outlives_sigterm() -> None:
+    asked: list[None] = []
+    with outliving_sigterm(lambda: asked.append(None) or True):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+            await wait_all_tasks_blocked()
+    assert asked == [None, None]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+async def test_a_process_that_is_not_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[int, int]] = []
+    with outliving_sigterm(lambda: False):
+        monkeypatch.setattr("os.kill", lambda *args: sent.append(args))
+        signal.raise_signal(signal.SIGTERM)
+        await wait_all_tasks_blocked()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+
+
+ENDED = """
+import anyio, signal
+from anylifespan._process.signals import outliving_sigterm
+
+async def main():
+    with outliving_sigterm(lambda: False):
+        signal.raise_signal(signal.SIGTERM)
+        await anyio.sleep_forever()
+
+anyio.run(main, backend="{backend}")
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_it_is_ended_by_that_signal(backend: str) -> None:
+    command = [sys.executable, "-c", ENDED.format(backend=backend)]
+    assert subprocess.run(command, timeout=30).returncode == -signal.SIGTERM
+
+
+async def test_a_process_that_handles_sigterm_is_left_as_it_is(handler: list[int]) -> None:
+    there = signal.getsignal(signal.SIGTERM)
+    with outliving_sigterm(lambda: True):
+        assert signal.getsignal(signal.SIGTERM) is there
+
+
+async def test_a_handler_of_sigterm_that_came_later_is_left() -> None:
+    try:
+        with outliving_sigterm(lambda: True):
+            signal.signal(signal.SIGTERM, print)
+        assert signal.getsignal(signal.SIGTERM) is print
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 # The limits of servers

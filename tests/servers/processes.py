@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
@@ -34,6 +35,7 @@ class Server:
     :ivar knows_lifespan: whether it sends the lifespan at all
     :ivar restarts: whether it starts another worker for one that has ended
     :ivar websockets: whether it has them
+    :ivar workers: how many processes serve, each of which logs that it does
     """
 
     package: str
@@ -42,6 +44,7 @@ class Server:
     knows_lifespan: bool = True
     restarts: bool = False
     websockets: bool = True
+    workers: int = 1
 
     @property
     def installed(self) -> bool:
@@ -101,6 +104,50 @@ DROP_INS = {
         )
         for backend in ("asyncio", "trio")
     },
+}
+
+
+def _two_workers(server: Server, *options: str, **changes: Any) -> Server:
+    command = [*server.command, "--workers", "2", *options]
+    return replace(server, command=command, workers=2, **changes)
+
+
+def _own_command(name: str, *options: str) -> Server:
+    """The command of a server with the drop-in inside, in place of the server's own."""
+    server = SERVERS[name]
+    _, _, _, *arguments = server.command
+    command = [*_PYTHON, f"anylifespan.servers.{server.package}", *arguments]
+    limits = ["--startup-timeout", "1", "--shutdown-timeout", "1"]
+    return replace(server, command=[*command, *options, *limits])
+
+
+# By the command line: several workers under a supervisor, with the lifespan of the middleware, or
+# with that of the drop-in. Uvicorn's supervisor says that it runs before its workers do.
+_STARTED = {"ready": "Application startup complete"}
+SUPERVISED = {
+    "uvicorn --workers 2": _two_workers(SERVERS["uvicorn"], **_STARTED),
+    "gunicorn -w 2 -k asgi": _two_workers(SERVERS["gunicorn"]),
+    "gunicorn -w 2 -k uvicorn_worker.UvicornWorker": _two_workers(
+        Server("uvicorn_worker", [*_GUNICORN, "-k", "uvicorn_worker.UvicornWorker"], **_STARTED)
+    ),
+    "granian --workers 2": _two_workers(SERVERS["granian"], ready=r"Started worker-\d$"),
+    "granian --workers 2 --respawn-failed-workers": _two_workers(
+        SERVERS["granian"], "--respawn-failed-workers", ready=r"Started worker-\d$"
+    ),
+    "hypercorn -w 2": _two_workers(SERVERS["hypercorn, asyncio"]),
+    "anycorn -w 2": _two_workers(SERVERS["anycorn, asyncio"]),
+}
+SUPERVISED_DROP_INS = {
+    "python -m anylifespan.servers.uvicorn --workers 2": _two_workers(
+        _own_command("uvicorn", "--timeout-graceful-shutdown", "2"), **_STARTED
+    ),
+    "gunicorn -w 2 -k anylifespan.servers.gunicorn.ASGIWorker": _two_workers(DROP_INS["gunicorn"]),
+    "python -m anylifespan.servers.hypercorn -w 2": _two_workers(
+        _own_command("hypercorn, asyncio", "--graceful-timeout", "2")
+    ),
+    "python -m anylifespan.servers.anycorn -w 2": _two_workers(
+        _own_command("anycorn, asyncio", "--graceful-timeout", "2")
+    ),
 }
 
 

@@ -19,6 +19,8 @@ from websockets.sync.client import connect
 
 # Seconds that a server gets to end, after which it counts as hanging.
 PATIENCE = 8.0
+# Seconds in which a supervisor may start one worker after another.
+STORM = 5.0
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Record:
 
 
 def _wait_ready(process: Process, server: Server) -> None:
-    process.wait_for(server.ready)
+    process.wait_for(server.ready, server.workers)
     process.wait_listening()
 
 
@@ -190,12 +192,16 @@ def _crashes_under_load(process: Process, record: Record, server: Server) -> Non
     def crash() -> None:
         starts = process.count("app: starting")
         record.get(process, "/crash")
-        if not server.restarts:
-            record.wait_ended(process)
-        elif process.wait_for("app: starting", starts + 1, PATIENCE):
+        if process.wait_for("app: starting", starts + 1, PATIENCE):
             process.wait_for("app: quick request", process.count("app: quick request") + 1)
+            process.signal(signal.SIGTERM)  # or the requests to other workers would never end
+        record.wait_ended(process)
 
     _under_load(process, record, server, crash)
+
+
+def _crashes_again_and_again(process: Process, record: Record, server: Server) -> None:
+    record.status, record.seconds = process.wait_ended(STORM)
     if record.status is None:
         process.signal(signal.SIGTERM)
         record.wait_ended(process)
@@ -224,6 +230,7 @@ _STEPS: dict[str, Callable[[Process, Record, Server], None]] = {
     "stops with a slow request": _stops_with_a_slow_request,
     "stops under load": _stops_under_load,
     "crashes under load": _crashes_under_load,
+    "crashes again and again": _crashes_again_and_again,
 }
 # What a scenario takes for its application and its servers, if not the usual.
 _BEHAVIOURS = {
@@ -242,7 +249,7 @@ _ENVIRONMENTS = {
     "is terminated in startup": {"TIMEOUT": "3600"},
     **{scenario: {"DRAIN": "1"} for scenario in WITH_REQUESTS},
 }
-SCENARIOS = list(_STEPS)
+SCENARIOS = [scenario for scenario in _STEPS if scenario != "crashes again and again"]
 
 
 def play(server: Server, app: str, scenario: str) -> Record:

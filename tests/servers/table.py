@@ -6,11 +6,19 @@ import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 
-from processes import DROP_INS, PROJECT, SERVERS, Server
-from scenarios import PATIENCE, SCENARIOS, Record, play
+from processes import (
+    DROP_INS,
+    PROJECT,
+    SERVERS,
+    SUPERVISED,
+    SUPERVISED_DROP_INS,
+    Server,
+)
+from scenarios import PATIENCE, SCENARIOS, STORM, Record, play
 
 PAGE = PROJECT / "docs" / "servers.md"
 BEGIN, END = "<!-- filled by nox -s servers -->\n", "<!-- to here -->\n"
+SUPERVISED_SCENARIOS = ("crashes under load", "crashes again and again", "stops with a stream")
 GREETED = "from the lifespan"
 
 
@@ -131,6 +139,48 @@ ROWS = [
 ]
 
 
+def replaced(record: Record, workers: int) -> str:
+    starts = record.output.count("app: starting")
+    if starts > workers:
+        return "is replaced"
+    return f"the server ends, status {record.status}"
+
+
+def in_flight(record: Record) -> str:
+    lost = {what: count for what, count in record.load.items() if "quick" not in what}
+    lost = {what: count for what, count in lost.items() if what.endswith(("broken off", "open"))}
+    if not lost:
+        return "all answered, or ended properly"
+    return "but for " + ", ".join(f"{what} ({count})" for what, count in lost.items())
+
+
+def storm(record: Record, workers: int) -> str:
+    more = record.output.count("app: starting") - workers
+    return f"{more} more in {STORM:g} s" if more else f"the server ends, status {record.status}"
+
+
+def supervised(records: dict[str, dict[str, Record]]) -> list[str]:
+    lines = [
+        "### Several workers",
+        "",
+        "| | a worker that crashes | its requests | if each crashes after 0.5 s | a stop |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, of in records.items():
+        way = "with `LifespanMiddleware`" if name in SUPERVISED else "the drop-in"
+        crash, again, stop = (of[scenario] for scenario in SUPERVISED_SCENARIOS)
+        workers = {**SUPERVISED, **SUPERVISED_DROP_INS}[name].workers
+        both = stop.output.count("app: stopped") == workers
+        cells = [
+            replaced(crash, workers),
+            in_flight(crash),
+            storm(again, workers),
+            "every worker runs its shutdown" if both else "not every worker runs its shutdown",
+        ]
+        lines.append(f"| `{name}`, {way} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
 def table(name: str, ways: dict[str, dict[str, Record]]) -> list[str]:
     lines = [f"### {name}", "", f"| | {' | '.join(ways)} |", "| --- |" + " --- |" * len(ways)]
     for title, scenario, cell in ROWS:
@@ -158,6 +208,14 @@ def main() -> None:
             for name, server in SERVERS.items()
         }
         under_way |= {name: {"as it is": start(server, "bare")} for name, server in tiny.items()}
+        under_supervisors = {
+            name: {
+                scenario: pool.submit(play, server, f"application:{app}", scenario)
+                for scenario in SUPERVISED_SCENARIOS
+            }
+            for servers, app in ((SUPERVISED, "app"), (SUPERVISED_DROP_INS, "bare"))
+            for name, server in servers.items()
+        }
         lines: list[str] = []
         for name, ways in under_way.items():
             records = {
@@ -166,6 +224,12 @@ def main() -> None:
             }
             lines += table(name, records)
             print("\n".join(table(name, records)))
+        lines += supervised(
+            {
+                name: {scenario: future.result() for scenario, future in futures.items()}
+                for name, futures in under_supervisors.items()
+            }
+        )
     packages = sorted({server.package for server in SERVERS.values()})
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     before, _, rest = PAGE.read_text().partition(BEGIN)

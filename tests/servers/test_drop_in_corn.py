@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import signal
 import threading
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from apps import Boom, app, hangs, raises, receives, sends, started, well_behaved
 
 from anylifespan import LifespanCrashed, Phase, ShutdownTimeout, StartupTimeout
+from anylifespan.servers._corn import serve_as_worker
 
 pytestmark = pytest.mark.anyio
 
@@ -335,3 +337,27 @@ async def test_the_lifespan_is_over_where_there_is_none(either: Kind, steps: lis
         await lifespan.startup.wait()
         await lifespan.shutdown.wait()
     assert task.over
+
+
+# As a worker
+
+
+@pytest.mark.parametrize("by_sigterm", [False, True])
+async def test_a_worker_stops_at_its_trigger_and_at_sigterm(ours: Kind, by_sigterm: bool) -> None:
+    """Which its supervisor sends as soon as another worker has ended."""
+    trigger = anyio.Event()
+    served: list[bool] = []
+
+    async def worker_serve(app: Any, config: Any, shutdown_trigger: Any) -> None:
+        if by_sigterm:
+            signal.raise_signal(signal.SIGTERM)
+        else:
+            trigger.set()
+        await shutdown_trigger()
+        served.append(trigger.is_set())
+
+    lifespan = ours.lifespan(well_behaved)
+    await serve_as_worker(lifespan, worker_serve, ours.utils.wrap_app, trigger.wait)
+    assert served == [not by_sigterm]
+    assert lifespan.manager.phase is Phase.STOPPED
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -12,7 +12,7 @@ from anyio import CancelScope, sleep
 from .._core.hosting import event_loop
 from .._core.log import DEFAULT_LOG
 from .server import Server
-from .signals import beside_handlers
+from .signals import beside_handlers, outliving_sigterm
 
 # Gunicorn has its workers stop by SIGQUIT, if it gets SIGINT. Windows has none.
 _NAMES = ("SIGINT", "SIGTERM", "SIGQUIT")
@@ -39,7 +39,8 @@ def notice_of_stop(server: Server | None, callback: Callable[[int], object]) -> 
             look.run, "notice of a stop", None, DEFAULT_LOG.complaint
         )
         try:
-            yield
+            with outliving_sigterm(server.is_stopping):
+                yield
         finally:
             look.scope.cancel()
             del task  # which the event loop knows only as long as somebody else does

@@ -70,18 +70,19 @@ def find_server() -> Server | None:
     modules = {prefix for frame in callers for prefix in _prefixes(_module_of(frame))}
     if modules & _NO_SERVERS:
         return None
-    if callable(signal.getsignal(signal.SIGTERM)):
-        return Server(partial(_send_to_this_process, signal.SIGTERM))
-    if modules & _SERVERS_WITHOUT_SIGTERM:
+    without_sigterm = bool(modules & _SERVERS_WITHOUT_SIGTERM)
+    if without_sigterm:
         worker = next((frame for frame in callers if frame.f_code.co_name in _WORKERS), None)
+        # The workers look again and again at an event that they share with their supervisor.
+        event = None if worker is None else worker.f_locals.get("shutdown_event")
         supervisor = None if worker is None else _supervisor()
-        if worker is not None and supervisor is not None:
-            # The workers look again and again at an event that they share with their supervisor.
-            event = worker.f_locals.get("shutdown_event")
+        by_signal = event is None and callable(signal.getsignal(signal.SIGTERM))
+        if supervisor is not None and not by_signal:
             stop = partial(os.kill, supervisor, signal.SIGTERM)
             return Server(stop, getattr(event, "is_set", None))
-        if callable(signal.getsignal(signal.SIGINT)):
-            return Server(partial(_send_to_this_process, signal.SIGINT))
+    for number in (signal.SIGTERM, *([signal.SIGINT] if without_sigterm else ())):
+        if callable(signal.getsignal(number)):
+            return Server(partial(_send_to_this_process, number))
     return None
 
 

@@ -73,6 +73,40 @@ def beside_handlers(numbers: Iterable[int], callback: Callable[[int], object]) -
             handler.remove()
 
 
+@contextmanager
+def outliving_sigterm(will_end: Callable[[], bool]) -> Iterator[None]:
+    """SIGTERM does not end this process at once where it is going to end by itself.
+
+    Hypercorn and Anycorn send it to all workers as soon as one of them has ended: to those, too,
+    that are still answering requests, or have yet to run the shutdown. They send it again as they
+    end themselves. Nothing is done in a process that handles SIGTERM already.
+
+    :param will_end: called in the event loop, since what processes share must not be asked in a
+        signal handler, which may have come while it was asked: whether the process is on its way
+        to its end
+    """
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    call_soon = event_loop("a handler of signals").call_soon
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        call_soon(look)
+
+    def look() -> None:
+        if not will_end():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is handle:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 async def call_at_each(callback: Callable[[], object]) -> None:
     """Call back at each signal, in the place of other handlers, until this is cancelled."""
     if threading.current_thread() is not threading.main_thread():

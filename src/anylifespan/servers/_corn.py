@@ -23,7 +23,7 @@ from .._core.log import DEFAULT_LOG, Log
 from .._core.manager import LifespanManager
 from .._core.options import check_seconds
 from .._diagnosis.watchdog import blocking_reported
-from .._process.signals import call_at_each
+from .._process.signals import call_at_each, outliving_sigterm
 from .._stop.drain import Drain, within
 from ..errors import (
     LifespanCrashed,
@@ -229,7 +229,26 @@ async def serve_as_worker(
         wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
         await worker_serve(wrapped, config, shutdown_trigger=stop)
 
-    await serve(lifespan, server, shutdown_trigger)
+    if shutdown_trigger is None:
+        await serve(lifespan, server, None)
+        return
+    stop = Event()
+
+    def stop_at_sigterm() -> bool:
+        stop.set()
+        return True
+
+    async def stop_at_trigger() -> None:
+        await shutdown_trigger()
+        stop.set()
+
+    async with create_task_group() as task_group:
+        task_group.start_soon(stop_at_trigger)
+        try:
+            with outliving_sigterm(stop_at_sigterm):
+                await serve(lifespan, server, stop.wait)
+        finally:
+            task_group.cancel_scope.cancel()
 
 
 def _without_lifespan(app: ASGI3App) -> ASGI3App:
