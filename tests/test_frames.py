@@ -12,7 +12,13 @@ import click
 import pytest
 
 import anylifespan
-from anylifespan._core.frames import own_frames, own_traceback, show
+from anylifespan._core.frames import (
+    CutStack,
+    own_frames,
+    own_traceback,
+    show,
+    users_frames,
+)
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -67,6 +73,23 @@ def test_which_frames_are_shown(given: list[str], expected: list[str], left_out:
 def test_how_many_others_there_are(others: int, note: str) -> None:
     shown = show(stack(*[FRAMEWORK] * others, USER))
     assert shown == f'  File "{USER}", line 1, in f\n    code{note}'
+
+
+def test_nothing_is_left_out_of_a_stack_that_was_not_cut() -> None:
+    assert CutStack(stack(USER)).format() == stack(USER).format()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([FRAMEWORK, USER, DATABASE, USER], ["main.py", "main.py"]),
+        ([FRAMEWORK, FRAMEWORK, DATABASE, "<frozen importlib>"], ["connect.py"]),
+        (["<frozen importlib>"], []),
+    ],
+)
+def test_the_users_frames(given: list[str], expected: list[str]) -> None:
+    """Without any, the innermost one of installed packages."""
+    assert files(StackSummary.from_list(users_frames(stack(*given)))) == expected
 
 
 def test_a_directory_with_a_longer_name_is_another_one() -> None:

@@ -762,6 +762,27 @@ async def test_a_websocket_is_refused_before_it_is_accepted() -> None:
     assert body["type"] == "websocket.http.response.body"
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("http", ["send", "send"]), ("websocket", ["receive", "send"])]
+)
+async def test_a_refusal_waits_for_the_connection_of_a_websocket_alone(
+    kind: str, expected: list[str]
+) -> None:
+    """The specification has the application receive ``websocket.connect`` before its answer."""
+    calls: list[str] = []
+
+    async def receive() -> Any:
+        calls.append("receive")
+        return {"type": f"{kind}.connect"}
+
+    async def send(message: Any) -> None:
+        calls.append("send")
+
+    middleware = LifespanMiddleware(app(receives, sends("lifespan.startup.failed")))
+    await middleware({"type": kind}, receive, send)
+    assert calls == expected
+
+
 async def test_a_crash_is_noticed_without_a_server_too() -> None:
     at = anyio.Event()
     crashes: list[LifespanCrashed] = []

@@ -68,7 +68,29 @@ WITH_LIFESPAN = {
     "quart.asgi_app": lambda: quart().asgi_app,
     "with_lifespan": lambda: with_lifespan(refuses, lifespan),
     "middleware": lambda: LifespanMiddleware(FastAPI(lifespan=lifespan)),
+    "another router": lambda: WithARouterOfItsOwnKind(),
 }
+
+
+class WithARouterOfItsOwnKind:
+    """As one of Starlette's family, but for the router, which knows no lifespan."""
+
+    router = object()
+    on_startup = (print,)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await refuses(scope, receive, send)
+
+
+class RaisesWhenLookedAt:
+    """Nothing is said of what cannot be known."""
+
+    @property
+    def on_startup(self) -> Any:
+        raise RuntimeError("not yet")
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await refuses(scope, receive, send)
 
 
 async def refuses(scope: Any, receive: Any, send: Any) -> None:
@@ -102,8 +124,9 @@ async def test_it_is_said_that_an_application_inside_is_never_started(
         refuses,
         MagicMock(),
         print,
+        RaisesWhenLookedAt(),
     ],
-    ids=["Starlette", "FastAPI", "Litestar", "Quart", "refuses", "MagicMock", "print"],
+    ids=["Starlette", "FastAPI", "Litestar", "Quart", "refuses", "MagicMock", "print", "raises"],
 )
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 async def test_one_inside_without_a_lifespan_is_no_matter(

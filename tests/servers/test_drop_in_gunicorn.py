@@ -17,7 +17,12 @@ from gunicorn.asgi.lifespan import LifespanStartupFailed
 from gunicorn.config import Config
 
 from anylifespan._core.lifespan import Lifespan
-from anylifespan.servers.gunicorn import ASGIWorker, LifespanManager, _shutdown_timeout
+from anylifespan.servers.gunicorn import (
+    ASGIWorker,
+    LifespanManager,
+    _drain_timeout,
+    _shutdown_timeout,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -206,3 +211,10 @@ async def test_a_timeout_of_zero_is_no_limit(
 )
 def test_what_is_left_of_the_graceful_timeout(graceful: float, seconds: float) -> None:
     assert _shutdown_timeout(graceful) == seconds
+
+
+@pytest.mark.parametrize(
+    ("graceful", "seconds"), [(30, 14), (9, 3.5), (6, 2), (3, 1), (1, 1 / 3), (0, 0)]
+)
+def test_what_requests_have_of_the_graceful_timeout(graceful: float, seconds: float) -> None:
+    assert _drain_timeout(graceful) == seconds
