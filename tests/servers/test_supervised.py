@@ -16,7 +16,7 @@ BOTH = {
     **{name: (server, "application:app") for name, server in SUPERVISED.items()},
     **{name: (server, "application:bare") for name, server in SUPERVISED_DROP_INS.items()},
 }
-# One of each kind; with --exhaustive all.
+# One of each kind; all in the session "exhaustive", since they run no other lines of the library.
 ALWAYS = ("uvicorn --workers 2", "python -m anylifespan.servers.hypercorn -w 2")
 # The statuses of those that do not replace a worker: Hypercorn's own command loses it.
 ENDS = {
@@ -27,9 +27,10 @@ ENDS = {
     "python -m anylifespan.servers.anycorn -w 2": (1,),
 }
 
+MORE = [pytest.mark.exhaustive, pytest.mark.exhaustible]
 each = pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.exhaustive]) for name in BOTH],
+    [pytest.param(name, marks=[] if name in ALWAYS else MORE) for name in BOTH],
 )
 
 
