@@ -361,3 +361,12 @@ async def test_a_worker_stops_at_its_trigger_and_at_sigterm(ours: Kind, by_sigte
     assert served == [not by_sigterm]
     assert lifespan.manager.phase is Phase.STOPPED
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+async def test_the_error_of_a_worker_is_raised_bare(ours: Kind) -> None:
+    async def worker_serve(app: Any, config: Any, shutdown_trigger: Any) -> None:
+        await shutdown_trigger()
+
+    lifespan = ours.lifespan(app(receives, sends("lifespan.startup.failed", message="no")))
+    with pytest.raises(ours.utils.LifespanFailureError, match="no"):
+        await serve_as_worker(lifespan, worker_serve, ours.utils.wrap_app, anyio.sleep_forever)

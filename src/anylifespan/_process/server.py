@@ -70,20 +70,29 @@ def find_server() -> Server | None:
     modules = {prefix for frame in callers for prefix in _prefixes(_module_of(frame))}
     if modules & _NO_SERVERS:
         return None
-    without_sigterm = bool(modules & _SERVERS_WITHOUT_SIGTERM)
-    if without_sigterm:
-        worker = next((frame for frame in callers if frame.f_code.co_name in _WORKERS), None)
-        # The workers look again and again at an event that they share with their supervisor.
-        event = None if worker is None else worker.f_locals.get("shutdown_event")
-        supervisor = None if worker is None else _supervisor()
-        by_signal = event is None and callable(signal.getsignal(signal.SIGTERM))
-        if supervisor is not None and not by_signal:
-            stop = partial(os.kill, supervisor, signal.SIGTERM)
-            return Server(stop, getattr(event, "is_set", None))
-    for number in (signal.SIGTERM, *([signal.SIGINT] if without_sigterm else ())):
+    numbers = [signal.SIGTERM]
+    if modules & _SERVERS_WITHOUT_SIGTERM:
+        server = _server_of_worker(callers)
+        if server is not None:
+            return server
+        numbers.append(signal.SIGINT)
+    for number in numbers:
         if callable(signal.getsignal(number)):
             return Server(partial(_send_to_this_process, number))
     return None
+
+
+def _server_of_worker(callers: list[FrameType]) -> Server | None:
+    """The server, if this is one of its workers, which it stops by an event and not by signals."""
+    worker = next((frame for frame in callers if frame.f_code.co_name in _WORKERS), None)
+    supervisor = None if worker is None else _supervisor()
+    if worker is None or supervisor is None:
+        return None
+    # The workers look again and again at an event that they share with their supervisor.
+    event = worker.f_locals.get("shutdown_event")
+    if event is None and callable(signal.getsignal(signal.SIGTERM)):
+        return None
+    return Server(partial(os.kill, supervisor, signal.SIGTERM), getattr(event, "is_set", None))
 
 
 def _raise(raised: BaseException) -> None:

@@ -21,9 +21,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 def are_handled() -> bool:
     """Whether somebody handles signals, in the main thread, which is the running one."""
-    return threading.current_thread() is threading.main_thread() and callable(
-        signal.getsignal(signal.SIGTERM)
-    )
+    return _in_main_thread() and callable(signal.getsignal(signal.SIGTERM))
+
+
+def _in_main_thread() -> bool:
+    """Where alone signals are handled, and handlers can be set."""
+    return threading.current_thread() is threading.main_thread()
 
 
 class _Beside:
@@ -85,8 +88,7 @@ def outliving_sigterm(will_end: Callable[[], bool]) -> Iterator[None]:
         signal handler, which may have come while it was asked: whether the process is on its way
         to its end
     """
-    main_thread = threading.current_thread() is threading.main_thread()
-    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
     call_soon = event_loop("a handler of signals").call_soon
@@ -109,8 +111,8 @@ def outliving_sigterm(will_end: Callable[[], bool]) -> Iterator[None]:
 
 async def call_at_each(callback: Callable[[], object]) -> None:
     """Call back at each signal, in the place of other handlers, until this is cancelled."""
-    if threading.current_thread() is not threading.main_thread():
-        return  # signals are handled in the main thread alone
+    if not _in_main_thread():
+        return
     with anyio.open_signal_receiver(*_SIGNALS) as signals:
         async for _ in signals:
             callback()

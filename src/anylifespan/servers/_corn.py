@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from anyio import (
@@ -158,12 +158,15 @@ async def serve(
     lifespan: Lifespan,
     server: Callable[[ASGI3App, Callable[[], Awaitable[object]]], Coroutine[Any, Any, None]],
     shutdown_trigger: Callable[[], Awaitable[object]] | None,
+    *,
+    supervised: bool = False,
 ) -> None:
     """Serve while the lifespan lasts; requests are cut before the server's ``graceful_timeout``.
 
     :param server: the server: to be called with an application, and what to wait for before it
         stops gracefully
     :param shutdown_trigger: what stops it; None for SIGINT and SIGTERM
+    :param supervised: whether SIGTERM stops it as well, which a supervisor sends to its workers
     """
     stop = Event()
     starting = CancelScope()
@@ -184,6 +187,10 @@ async def serve(
         stop.set()
         starting.cancel()
 
+    def end_at_sigterm() -> bool:
+        end()
+        return True
+
     async def wait_for_trigger() -> None:
         if shutdown_trigger is None:
             await call_at_each(end)
@@ -191,21 +198,23 @@ async def serve(
             await shutdown_trigger()
             end()
 
+    handler = outliving_sigterm(end_at_sigterm) if supervised else nullcontext()
     try:
-        async with create_task_group() as task_group:
-            task_group.start_soon(wait_for_trigger)
-            task_group.start_soon(handle_lifespan)
-            with starting:
-                await lifespan.wait_for_startup()
-            if not starting.cancelled_caught and crash is None:
-                # In a task of its own: the TaskGroup of asyncio that Hypercorn uses leaves its task
-                # marked as cancelled, on Python 3.11.
-                async with create_task_group() as serving:
-                    app = _without_lifespan(drain.around(lifespan.manager.app))
-                    serving.start_soon(server, app, stop.wait)
-                await drain.finish()
-                await lifespan.wait_for_shutdown()
-            task_group.cancel_scope.cancel()
+        with handler:
+            async with create_task_group() as task_group:
+                task_group.start_soon(wait_for_trigger)
+                task_group.start_soon(handle_lifespan)
+                with starting:
+                    await lifespan.wait_for_startup()
+                if not starting.cancelled_caught and crash is None:
+                    # In a task of its own: the TaskGroup of asyncio that Hypercorn uses leaves its
+                    # task marked as cancelled, on Python 3.11.
+                    async with create_task_group() as serving:
+                        app = _without_lifespan(drain.around(lifespan.manager.app))
+                        serving.start_soon(server, app, stop.wait)
+                    await drain.finish()
+                    await lifespan.wait_for_shutdown()
+                task_group.cancel_scope.cancel()
     except BaseException as exc:
         leaf = only_leaf(exc)
         if leaf is None or leaf is exc:
@@ -229,26 +238,8 @@ async def serve_as_worker(
         wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
         await worker_serve(wrapped, config, shutdown_trigger=stop)
 
-    if shutdown_trigger is None:
-        await serve(lifespan, server, None)
-        return
-    stop = Event()
-
-    def stop_at_sigterm() -> bool:
-        stop.set()
-        return True
-
-    async def stop_at_trigger() -> None:
-        await shutdown_trigger()
-        stop.set()
-
-    async with create_task_group() as task_group:
-        task_group.start_soon(stop_at_trigger)
-        try:
-            with outliving_sigterm(stop_at_sigterm):
-                await serve(lifespan, server, stop.wait)
-        finally:
-            task_group.cancel_scope.cancel()
+    # Without a trigger it is no worker, but the only process, which handles signals itself.
+    await serve(lifespan, server, shutdown_trigger, supervised=shutdown_trigger is not None)
 
 
 def _without_lifespan(app: ASGI3App) -> ASGI3App:
