@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from socket import AF_INET, create_server
@@ -31,14 +31,11 @@ BURST = 50
 
 async def measure(backend: str, *, quick: bool) -> dict[str, Values]:
     """Seconds for one request."""
-    with ExitStack() as servers:
-        ports = {
-            name: servers.enter_context(_served(attribute, backend))
-            for name, attribute in SERVED.items()
-        }
+    async with AsyncExitStack() as stack:
         contestants: dict[str, Callable[[], Awaitable[object]]] = {}
-        for name, port in ports.items():
-            stream = await anyio.connect_tcp("127.0.0.1", port)
+        for name, attribute in SERVED.items():
+            port = stack.enter_context(_served(attribute, backend))
+            stream = await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
             length = await _length_of_a_response(stream)
             contestants[name] = partial(_burst, stream, length * BURST)
         rounds, calls = (3, 2) if quick else (100, 2)

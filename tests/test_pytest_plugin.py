@@ -111,14 +111,6 @@ async def test_one(asgi_lifespan):
 
 
 AN_APPLICATION_OF_THE_MODULE = """
-import pytest
-
-pytestmark = pytest.mark.anyio
-
-@pytest.fixture(scope="session")
-def anyio_backend():
-    return "asyncio"
-
 @pytest.fixture(scope="SCOPE")
 def asgi_app():
     async def app(scope, receive, send):
@@ -136,12 +128,12 @@ async def test_it(asgi_lifespan):
 
 @pytest.mark.parametrize("scope", ["function", "class", "module", "session"])
 def test_no_test_gets_the_application_of_another(session: pytest.Pytester, scope: str) -> None:
-    tests = AN_APPLICATION_OF_THE_MODULE.replace("SCOPE", scope)
+    tests = HEAD + AN_APPLICATION_OF_THE_MODULE.replace("SCOPE", scope)
     session.makepyfile(test_first=tests, test_second=tests)
     session.makefile(".ini", pytest=f"[pytest]\nanylifespan_scope = {scope}\n")
     done = session.runpytest_inprocess()
     if scope == "session":  # whose fixture pytest keeps
-        done.assert_outcomes(passed=1, errors=1)
+        done.assert_outcomes(passed=2, errors=2)
         done.stdout.fnmatch_lines(
             [
                 "the application that is up is * at *; asgi_app of this test is * at *. "
@@ -149,7 +141,7 @@ def test_no_test_gets_the_application_of_another(session: pytest.Pytester, scope
             ]
         )
     else:
-        done.assert_outcomes(passed=2)
+        done.assert_outcomes(passed=4)
 
 
 CRASH = """
