@@ -107,46 +107,55 @@ DROP_INS = {
 }
 
 
+def own_command(name: str, *options: str) -> Server:
+    """The command of a server with the drop-in inside: ``-m anylifespan.servers.uvicorn``."""
+    bind = ["--port", "{port}"] if name == "uvicorn" else ["-b", _BIND]
+    limits = ["--startup-timeout", "1", "--shutdown-timeout", "1"]
+    command = [*_PYTHON, f"anylifespan.servers.{name}", *bind, *limits, *options, "{app}"]
+    return Server(name, command, "startup complete" if name == "uvicorn" else "Running on")
+
+
 def _two_workers(server: Server, *options: str, **changes: Any) -> Server:
     command = [*server.command, "--workers", "2", *options]
     return replace(server, command=command, workers=2, **changes)
 
 
-def _own_command(name: str, *options: str) -> Server:
-    """The command of a server with the drop-in inside, in place of the server's own."""
-    server = SERVERS[name]
-    _, _, _, *arguments = server.command
-    command = [*_PYTHON, f"anylifespan.servers.{server.package}", *arguments]
-    limits = ["--startup-timeout", "1", "--shutdown-timeout", "1"]
-    return replace(server, command=[*command, *options, *limits])
+_UVICORN_WORKER = [*_GUNICORN, "-k", "uvicorn_worker.UvicornWorker"]
 
-
-# By the command line: several workers under a supervisor, with the lifespan of the middleware, or
-# with that of the drop-in. Uvicorn's supervisor says that it runs before its workers do.
-_STARTED = {"ready": "Application startup complete"}
+# Several workers under a supervisor, by the command line: with the lifespan of the middleware
+# ("app") or that of the drop-in ("bare"). Supervisors may say that they run before the workers do.
 SUPERVISED = {
-    "uvicorn --workers 2": _two_workers(SERVERS["uvicorn"], **_STARTED),
-    "gunicorn -w 2 -k asgi": _two_workers(SERVERS["gunicorn"]),
-    "gunicorn -w 2 -k uvicorn_worker.UvicornWorker": _two_workers(
-        Server("uvicorn_worker", [*_GUNICORN, "-k", "uvicorn_worker.UvicornWorker"], **_STARTED)
+    "uvicorn --workers 2": (_two_workers(SERVERS["uvicorn"], ready="startup complete"), "app"),
+    "gunicorn -w 2 -k asgi": (_two_workers(SERVERS["gunicorn"]), "app"),
+    "gunicorn -w 2 -k uvicorn_worker.UvicornWorker": (
+        _two_workers(Server("uvicorn_worker", _UVICORN_WORKER, "startup complete")),
+        "app",
     ),
-    "granian --workers 2": _two_workers(SERVERS["granian"], ready=r"Started worker-\d$"),
-    "granian --workers 2 --respawn-failed-workers": _two_workers(
-        SERVERS["granian"], "--respawn-failed-workers", ready=r"Started worker-\d$"
+    "granian --workers 2": (
+        _two_workers(SERVERS["granian"], ready=r"Started worker-\d$"),
+        "app",
     ),
-    "hypercorn -w 2": _two_workers(SERVERS["hypercorn, asyncio"]),
-    "anycorn -w 2": _two_workers(SERVERS["anycorn, asyncio"]),
-}
-SUPERVISED_DROP_INS = {
-    "python -m anylifespan.servers.uvicorn --workers 2": _two_workers(
-        _own_command("uvicorn", "--timeout-graceful-shutdown", "2"), **_STARTED
+    "granian --workers 2 --respawn-failed-workers": (
+        _two_workers(SERVERS["granian"], "--respawn-failed-workers", ready=r"Started worker-\d$"),
+        "app",
     ),
-    "gunicorn -w 2 -k anylifespan.servers.gunicorn.ASGIWorker": _two_workers(DROP_INS["gunicorn"]),
-    "python -m anylifespan.servers.hypercorn -w 2": _two_workers(
-        _own_command("hypercorn, asyncio", "--graceful-timeout", "2")
+    "hypercorn -w 2": (_two_workers(SERVERS["hypercorn, asyncio"]), "app"),
+    "anycorn -w 2": (_two_workers(SERVERS["anycorn, asyncio"]), "app"),
+    "python -m anylifespan.servers.uvicorn --workers 2": (
+        _two_workers(own_command("uvicorn", "--timeout-graceful-shutdown", "2")),
+        "bare",
     ),
-    "python -m anylifespan.servers.anycorn -w 2": _two_workers(
-        _own_command("anycorn, asyncio", "--graceful-timeout", "2")
+    "gunicorn -w 2 -k anylifespan.servers.gunicorn.ASGIWorker": (
+        _two_workers(DROP_INS["gunicorn"]),
+        "bare",
+    ),
+    "python -m anylifespan.servers.hypercorn -w 2": (
+        _two_workers(own_command("hypercorn", "--graceful-timeout", "2")),
+        "bare",
+    ),
+    "python -m anylifespan.servers.anycorn -w 2": (
+        _two_workers(own_command("anycorn", "--graceful-timeout", "2")),
+        "bare",
     ),
 }
 

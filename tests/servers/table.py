@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 
-from processes import (
-    DROP_INS,
-    PROJECT,
-    SERVERS,
-    SUPERVISED,
-    SUPERVISED_DROP_INS,
-    Server,
-)
+from processes import DROP_INS, PROJECT, SERVERS, SUPERVISED, Server
 from scenarios import PATIENCE, SCENARIOS, STORM, Record, play
 
 PAGE = PROJECT / "docs" / "servers.md"
@@ -139,24 +133,18 @@ ROWS = [
 ]
 
 
-def replaced(record: Record, workers: int) -> str:
-    starts = record.output.count("app: starting")
-    if starts > workers:
-        return "is replaced"
-    return f"the server ends, status {record.status}"
+def replaced(record: Record, workers: int, as_often: str = "is replaced") -> str:
+    more = record.output.count("app: starting") - workers
+    return as_often.format(more) if more else f"the server ends, status {record.status}"
 
 
 def in_flight(record: Record) -> str:
-    lost = {what: count for what, count in record.load.items() if "quick" not in what}
-    lost = {what: count for what, count in lost.items() if what.endswith(("broken off", "open"))}
-    if not lost:
-        return "all answered, or ended properly"
-    return "but for " + ", ".join(f"{what} ({count})" for what, count in lost.items())
-
-
-def storm(record: Record, workers: int) -> str:
-    more = record.output.count("app: starting") - workers
-    return f"{more} more in {STORM:g} s" if more else f"the server ends, status {record.status}"
+    lost = [
+        f"{what} ({count})"
+        for what, count in record.load.items()
+        if what.endswith(("broken off", "left open"))
+    ]
+    return f"but for {', '.join(lost)}" if lost else "all answered, or ended properly"
 
 
 def supervised(records: dict[str, dict[str, Record]]) -> list[str]:
@@ -166,15 +154,14 @@ def supervised(records: dict[str, dict[str, Record]]) -> list[str]:
         "| | a worker that crashes | its requests | if each crashes after 0.5 s | a stop |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, of in records.items():
-        way = "with `LifespanMiddleware`" if name in SUPERVISED else "the drop-in"
-        crash, again, stop = (of[scenario] for scenario in SUPERVISED_SCENARIOS)
-        workers = {**SUPERVISED, **SUPERVISED_DROP_INS}[name].workers
-        both = stop.output.count("app: stopped") == workers
+    for name, (server, app) in SUPERVISED.items():
+        way = "with `LifespanMiddleware`" if app == "app" else "the drop-in"
+        crash, again, stop = (records[name][scenario] for scenario in SUPERVISED_SCENARIOS)
+        both = stop.output.count("app: stopped") == server.workers
         cells = [
-            replaced(crash, workers),
+            replaced(crash, server.workers),
             in_flight(crash),
-            storm(again, workers),
+            replaced(again, server.workers, f"{{}} more in {STORM:g} s"),
             "every worker runs its shutdown" if both else "not every worker runs its shutdown",
         ]
         lines.append(f"| `{name}`, {way} | {' | '.join(cells)} |")
@@ -189,14 +176,20 @@ def table(name: str, ways: dict[str, dict[str, Record]]) -> list[str]:
     return [*lines, ""]
 
 
+def finished(futures: dict[str, Future[Record]]) -> dict[str, Record]:
+    return {scenario: future.result() for scenario, future in futures.items()}
+
+
 def main() -> None:
     tiny = {f"examples/{name}": one for name, one in DROP_INS.items() if name not in SERVERS}
     with ThreadPoolExecutor(4) as pool:
 
-        def start(server: Server, app: str) -> dict[str, Future[Record]]:
+        def start(
+            server: Server, app: str, scenarios: Iterable[str] = SCENARIOS
+        ) -> dict[str, Future[Record]]:
             return {
                 scenario: pool.submit(play, server, f"application:{app}", scenario)
-                for scenario in SCENARIOS
+                for scenario in scenarios
             }
 
         under_way = {
@@ -209,26 +202,16 @@ def main() -> None:
         }
         under_way |= {name: {"as it is": start(server, "bare")} for name, server in tiny.items()}
         under_supervisors = {
-            name: {
-                scenario: pool.submit(play, server, f"application:{app}", scenario)
-                for scenario in SUPERVISED_SCENARIOS
-            }
-            for servers, app in ((SUPERVISED, "app"), (SUPERVISED_DROP_INS, "bare"))
-            for name, server in servers.items()
+            name: start(server, app, SUPERVISED_SCENARIOS)
+            for name, (server, app) in SUPERVISED.items()
         }
         lines: list[str] = []
         for name, ways in under_way.items():
-            records = {
-                way: {scenario: future.result() for scenario, future in futures.items()}
-                for way, futures in ways.items()
-            }
+            records = {way: finished(futures) for way, futures in ways.items()}
             lines += table(name, records)
             print("\n".join(table(name, records)))
         lines += supervised(
-            {
-                name: {scenario: future.result() for scenario, future in futures.items()}
-                for name, futures in under_supervisors.items()
-            }
+            {name: finished(futures) for name, futures in under_supervisors.items()}
         )
     packages = sorted({server.package for server in SERVERS.values()})
     versions = ", ".join(f"{package} {version(package)}" for package in packages)

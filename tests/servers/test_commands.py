@@ -12,46 +12,37 @@ from typing import Any
 
 import httpx
 import pytest
-from processes import HERE, LIMIT, Process, Server, running
+from processes import HERE, LIMIT, Process, Server, own_command, running
 
 pytestmark = pytest.mark.processes
 
 TERMINATED = -signal.SIGTERM
 
 
-def command(name: str, *options: str) -> Server:
-    bind = ["--port", "{port}"] if name == "uvicorn" else ["-b", "127.0.0.1:{port}"]
-    module = f"anylifespan.servers.{name}"
-    limits = ["--startup-timeout", "1", "--shutdown-timeout", "1"]
-    line = [sys.executable, "-m", module, *bind, *limits, *options, "{app}"]
-    ready = "startup complete" if name == "uvicorn" else "Running on"
-    return Server(name, line, ready)
-
-
 ONE = {
-    "uvicorn": command("uvicorn"),
-    "hypercorn": command("hypercorn"),
-    "hypercorn, uvloop": command("hypercorn", "-k", "uvloop"),
-    "hypercorn, trio": command("hypercorn", "-k", "trio"),
-    "hypercorn, no worker": command("hypercorn", "-w", "0"),
-    "anycorn": command("anycorn"),
-    "anycorn, trio": command("anycorn", "-k", "trio"),
-    "anycorn, no worker": command("anycorn", "-w", "0"),
+    "uvicorn": own_command("uvicorn"),
+    "hypercorn": own_command("hypercorn"),
+    "hypercorn, uvloop": own_command("hypercorn", "-k", "uvloop"),
+    "hypercorn, trio": own_command("hypercorn", "-k", "trio"),
+    "hypercorn, no worker": own_command("hypercorn", "-w", "0"),
+    "anycorn": own_command("anycorn"),
+    "anycorn, trio": own_command("anycorn", "-k", "trio"),
+    "anycorn, no worker": own_command("anycorn", "-w", "0"),
 }
 FAILING = {name: ONE[name] for name in ("uvicorn", "hypercorn", "hypercorn, no worker", "anycorn")}
 TWO = {
-    "uvicorn": command("uvicorn", "--workers", "2"),
-    "hypercorn": command("hypercorn", "-w", "2"),
-    "hypercorn, trio": command("hypercorn", "-w", "2", "-k", "trio"),
-    "anycorn": command("anycorn", "-w", "2"),
+    "uvicorn": own_command("uvicorn", "--workers", "2"),
+    "hypercorn": own_command("hypercorn", "-w", "2"),
+    "hypercorn, trio": own_command("hypercorn", "-w", "2", "-k", "trio"),
+    "anycorn": own_command("anycorn", "-w", "2"),
 }
 # Uvicorn looks at the files of some directory, the others at those of modules.
 RELOAD = {
-    "uvicorn": command(
+    "uvicorn": own_command(
         "uvicorn", "--reload", "--reload-delay", "0.1", "--reload-dir", "{directory}"
     ),
-    "hypercorn": command("hypercorn", "--reload"),
-    "anycorn": command("anycorn", "--reload"),
+    "hypercorn": own_command("hypercorn", "--reload"),
+    "anycorn": own_command("anycorn", "--reload"),
 }
 
 

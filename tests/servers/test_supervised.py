@@ -7,15 +7,11 @@ from typing import Any
 
 import pytest
 from load import SLOW, STREAMS, WEBSOCKETS
-from processes import SUPERVISED, SUPERVISED_DROP_INS, Server
+from processes import SUPERVISED, Server
 from scenarios import play
 
 pytestmark = pytest.mark.processes
 
-BOTH = {
-    **{name: (server, "application:app") for name, server in SUPERVISED.items()},
-    **{name: (server, "application:bare") for name, server in SUPERVISED_DROP_INS.items()},
-}
 # One of each kind; all in the session "exhaustive", since they run no other lines of the library.
 ALWAYS = ("uvicorn --workers 2", "python -m anylifespan.servers.hypercorn -w 2")
 # The statuses of those that do not replace a worker: Hypercorn's own command loses it.
@@ -30,13 +26,13 @@ ENDS = {
 MORE = [pytest.mark.exhaustive, pytest.mark.exhaustible]
 each = pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in ALWAYS else MORE) for name in BOTH],
+    [pytest.param(name, marks=[] if name in ALWAYS else MORE) for name in SUPERVISED],
 )
 
 
 @pytest.fixture
 def server(name: str) -> Server:
-    found, _ = BOTH[name]
+    found, _ = SUPERVISED[name]
     if not found.installed:
         pytest.skip(f"{found.package} is not installed")
     return found
@@ -45,7 +41,7 @@ def server(name: str) -> Server:
 @each
 def test_a_stop_lets_every_worker_end(name: str, server: Server) -> None:
     """Hypercorn and Anycorn send SIGTERM to all workers when the first of them has ended."""
-    record = play(server, BOTH[name][1], "stops with a stream")
+    record = play(server, f"application:{SUPERVISED[name][1]}", "stops with a stream")
     assert record.broken == ""
     assert record.status == 0
     assert record.output.count("app: stopped") == server.workers
@@ -54,7 +50,7 @@ def test_a_stop_lets_every_worker_end(name: str, server: Server) -> None:
 
 @each
 def test_a_crash_of_one_loses_no_request(name: str, server: Server) -> None:
-    record = play(server, BOTH[name][1], "crashes under load")
+    record = play(server, f"application:{SUPERVISED[name][1]}", "crashes under load")
     quick = {kind: count for kind, count in record.load.items() if kind.startswith("quick")}
     closed = "broken off" if server.package == "granian" else "closed (1012)"
     expected: dict[str, Any] = {
