@@ -219,9 +219,10 @@ async def test_6_startup_failed_and_lingers(
     drive: Any, mode: Any, passed: Any, log: Any, timeout: Any, left: float
 ) -> None:
     application = app(receives, sleeps(7), sends("lifespan.startup.failed", "no luck"), hangs)
+    manager = LifespanManager(application, mode=mode, startup_timeout=timeout, report_after=None)
     since = current_time()
     with pytest.raises(StartupFailed, match="no luck") as info:
-        await drive(LifespanManager(application, mode=mode, startup_timeout=timeout))
+        await drive(manager)
     assert type(info.value) is StartupFailed
     assert passed(since, 7 + left)
     assert levels(log) == [logging.WARNING]
@@ -413,7 +414,7 @@ async def test_15_lingers_after_shutdown_complete(
     drive: Any, mode: Any, passed: Any, log: Any, timeout: Any, left: float
 ) -> None:
     application = app(receives, started, receives, sleeps(7), stopped, hangs)
-    manager = LifespanManager(application, mode=mode, shutdown_timeout=timeout)
+    manager = LifespanManager(application, mode=mode, shutdown_timeout=timeout, report_after=None)
     since = current_time()
     await drive(manager)
     assert passed(since, 7 + left)

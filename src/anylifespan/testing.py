@@ -57,6 +57,7 @@ async def asgi_client(
     mode: Mode = "on",
     startup_timeout: float | None = 30.0,
     shutdown_timeout: float | None = 30.0,
+    report_after: float | None = 5.0,
     state: dict[str, Any] | None = None,
     logger: logging.Logger | None = None,
     leaks: Leaks = "warn",
@@ -85,6 +86,7 @@ async def asgi_client(
         without a lifespan is an error: in a test, one that silently does not start is the worst
     :param startup_timeout: seconds the startup may take; None for no limit
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
+    :param report_after: seconds after which a startup or a shutdown that is not over is logged
     :param state: the dict that the application fills; None for a new one
     :param logger: where to log what is not raised
     :param leaks: ``"warn"`` of what is left behind, raise it as an ``"error"``, or ``"off"``
@@ -107,6 +109,7 @@ async def asgi_client(
         mode=mode,
         startup_timeout=startup_timeout,
         shutdown_timeout=shutdown_timeout,
+        report_after=report_after,
         state=state,
         logger=logger,
     )

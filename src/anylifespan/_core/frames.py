@@ -8,12 +8,14 @@ is shown, and how many others there are. None of them is ours.
 from __future__ import annotations
 
 import os.path
-from functools import cache
+from collections.abc import Iterable
+from functools import cache, partial
 from traceback import FrameSummary, StackSummary, TracebackException, walk_tb
 from typing import Any
 
 from .attempt import attempt
 
+_LINES = 3  # how many places are shown where several tasks are waiting
 _LIBRARY = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
@@ -66,6 +68,15 @@ def show(stack: StackSummary) -> str:
     return attempt(lambda: "".join(own_frames(stack).format()).rstrip(), "") or nothing
 
 
+def innermost_lines(stacks: Iterable[StackSummary]) -> str:
+    """Where each of several stacks is, the innermost of the user's own lines, all in one line."""
+    places = [attempt(partial(_innermost_line, stack), "") for stack in stacks]
+    shown = list(dict.fromkeys(filter(None, places)))
+    if len(shown) > _LINES + 1:
+        shown[_LINES:] = [f"{len(shown) - _LINES} other places"]
+    return "; and at ".join(shown) or "a line that is not its own"
+
+
 def raised_at(raised: BaseException) -> str:
     """Where an exception was raised, to be added to a line: the last of the user's own frames."""
 
@@ -75,6 +86,11 @@ def raised_at(raised: BaseException) -> str:
         return f", at {frame.filename}:{frame.lineno} in {frame.name}"
 
     return attempt(place, "")
+
+
+def _innermost_line(stack: StackSummary) -> str:
+    frame = users_frames(stack)[-1]
+    return f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
 
 
 def _cut(one: TracebackException | None) -> None:

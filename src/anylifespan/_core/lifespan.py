@@ -32,6 +32,7 @@ from .hosting import EventLoop, event_loop
 from .log import Log
 from .mailbox import Mailbox
 from .options import in_seconds
+from .progress import Progress
 from .protocol import ENDED, LAST_WORDS, STARTUP, Event, Protocol, State
 from .requests import Variables, variables_of
 from .where import where_waiting
@@ -96,6 +97,8 @@ class Lifespan:
         "_log",
         "_on_crash",
         "_parts",
+        "_progress",
+        "_report_after",
         "_scope",
         "_time",
         "_variables",
@@ -131,6 +134,7 @@ class Lifespan:
         shield: bool,
         variables: Variables,
         on_crash: Callable[[], None],
+        report_after: float,
         log: Log,
     ) -> None:
         self.protocol = Protocol()
@@ -151,6 +155,9 @@ class Lifespan:
         self._scope = scope
         self._variables = variables  # those of its startup, for requests
         self._on_crash = on_crash
+        # What the whole waits for is reported there.
+        self._report_after = math.inf if whole is not None else report_after
+        self._progress: Progress | None = None
         self._log = log
         self._ended_as: State | None = None
         self._context: Context | None = None  # as it was before the startup
@@ -383,10 +390,16 @@ class Lifespan:
                 break
             await self.event_loop.checkpoint()
         while self.protocol.state in STARTUP and not self.protocol.cancelled:
-            with CancelScope(deadline=min(deadline, self._last_word_at + LINGER)) as limit:
+            cancel_at = min(deadline, self._last_word_at + LINGER)
+            report_at = self._report_at("starting", self.started_at, timeout)
+            with CancelScope(deadline=min(cancel_at, report_at)) as limit:
                 await self._wait()
             if limit.cancelled_caught and self.protocol.state in STARTUP:
-                self._run_out_of_time()
+                if self._time() >= cancel_at:
+                    self._run_out_of_time()
+                else:
+                    self._report()
+        self._progress = None
         if self.decided_at is not None and self.decided_at > deadline:
             self._log_lateness("startup", self.decided_at - self.started_at, timeout)
 
@@ -428,9 +441,10 @@ class Lifespan:
         while self.protocol.state not in ENDED and not self._given_up:
             cancelled = self.protocol.cancelled
             if cancelled:
-                look_at = self._cancelled_at + PATROL * (looks + 1)
+                look_at = cancel_at = self._cancelled_at + PATROL * (looks + 1)
             else:
-                look_at = min(deadline, self._last_word_at + LINGER)
+                cancel_at = min(deadline, self._last_word_at + LINGER)
+                look_at = min(cancel_at, self._report_at_shutdown(deadline))
             try:
                 if steps and not self._is_late(look_at):
                     steps -= 1
@@ -447,6 +461,9 @@ class Lifespan:
                 self._given_up = give_up and self._interruptions >= impatient_at
                 continue
             if not limit.cancelled_caught or self.protocol.cancelled is not cancelled:
+                continue
+            if self._time() < cancel_at:
+                self._report()
                 continue
             if not cancelled or self.coroutine is None:
                 self._run_out_of_time()
@@ -474,6 +491,25 @@ class Lifespan:
             self._interruptions += 1
             if self._interruptions == 2:
                 self.cancel("it was cancelled by a second Ctrl-C")
+
+    def _report_at_shutdown(self, deadline: float) -> float:
+        since = self.stopping_at
+        if since is None or self.protocol.state is not State.STOPPING:
+            return math.inf
+        return self._report_at("shutting down", since, deadline - since)
+
+    def _report_at(self, doing: str, since: float, limit: float) -> float:
+        """When to report that it is not done, unless it has said its last word."""
+        if self._last_word_at < math.inf:
+            return math.inf
+        if self._progress is None:
+            self._progress = Progress(doing, since, limit, self._report_after, self._log)
+        return self._progress.due_at
+
+    def _report(self) -> None:
+        # Somebody else who waits may have reported it already.
+        if self._progress is not None and self._time() >= self._progress.due_at:
+            self._progress.report(self._time(), self.coroutine)
 
     async def _wait(self) -> None:
         if not self._watched:

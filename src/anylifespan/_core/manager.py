@@ -27,7 +27,7 @@ from .exceptions import contains, is_cancellation, only_leaf
 from .hosting import EventLoop, Host
 from .lifespan import Lifespan
 from .log import DEFAULT_LOG, Log
-from .options import DEFAULT_TIMEOUT, Mode, check_mode, check_seconds, check_state
+from .options import DEFAULT_TIMEOUT, REPORT_AFTER, Mode, check_mode, check_seconds, check_state
 from .protocol import ENDED, WITHOUT_LIFESPAN, Phase, State
 from .ranks import settle
 from .requests import Variables, request_app
@@ -56,13 +56,16 @@ class LifespanManager:
         one, ``"on"`` raises :exc:`LifespanUnsupported`, ``"off"`` never calls the application
     :param startup_timeout: seconds the startup may take; None for no limit
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
+    :param report_after: seconds after which a startup or a shutdown that is not over is logged as a
+        WARNING, with the application's own line where it is waiting; then again each time that
+        twice as long has passed. None: never
     :param state: the dict that the application fills, used as given and not copied ("Lifespan
         State" in the specification of ASGI); None for a new one
     :param logger: logger for problems that are not raised; by default
         ``logging.getLogger("anylifespan")``. An exception of one of its filters or handlers goes to
         standard error and changes nothing else
     :raises TypeError: if ``app`` cannot be an ASGI application, or a parameter is of a wrong type
-    :raises ValueError: if the mode is unknown, or a timeout is negative or not a number
+    :raises ValueError: if the mode is unknown, or a number of seconds is negative or not a number
     """
 
     _whole: Lifespan | None = None  # that of which this one is a part
@@ -77,6 +80,7 @@ class LifespanManager:
         mode: Mode = "auto",
         startup_timeout: float | None = DEFAULT_TIMEOUT,
         shutdown_timeout: float | None = DEFAULT_TIMEOUT,
+        report_after: float | None = REPORT_AFTER,
         state: dict[str, Any] | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
@@ -84,6 +88,7 @@ class LifespanManager:
         self._mode = check_mode(mode)
         self._startup_timeout = check_seconds("startup_timeout", startup_timeout)
         self._shutdown_timeout = check_seconds("shutdown_timeout", shutdown_timeout)
+        self._report_after = check_seconds("report_after", report_after)
         self._state = check_state(state)
         self._log = DEFAULT_LOG if logger is None else Log(logger)
 
@@ -342,6 +347,7 @@ class LifespanManager:
             shield=shield,
             variables=self._variables,
             on_crash=self._on_crash,
+            report_after=self._report_after,
             log=self._log,
         )
         if self._mode == "off":

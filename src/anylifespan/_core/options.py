@@ -9,6 +9,8 @@ Mode = Literal["auto", "on", "off"]
 _MODES = get_args(Mode)
 # Seconds: what a server may reasonably be kept waiting for, and what Gunicorn chose.
 DEFAULT_TIMEOUT = 30.0
+# Seconds after which somebody who watches begins to wonder.
+REPORT_AFTER = 5.0
 
 
 def check_mode(mode: Any) -> Mode:

@@ -35,8 +35,13 @@ def where_waiting(coroutine: object) -> StackSummary:
     applications whose lifespans it drives: one that waits for such is stuck where they are. Tasks
     that wait at the same place are shown once.
     """
+    return StackSummary.from_list([frame for stack in stacks_waiting(coroutine) for frame in stack])
+
+
+def stacks_waiting(coroutine: object) -> list[StackSummary]:
+    """The same, but a stack for each task; that of the coroutine itself comes first."""
     stacks: list[list[_Place]] = attempt(lambda: _stacks(coroutine), [])
-    return StackSummary.from_list([FrameSummary(*place) for stack in stacks for place in stack])
+    return [StackSummary.from_list([FrameSummary(*place) for place in stack]) for stack in stacks]
 
 
 def places_in(coroutine: object) -> list[_Place]:

@@ -7,7 +7,7 @@ from typing import Any
 from .._core.application import ASGI3App, ASGIApp, Receive, Scope, Send, as_asgi3, wrapped_last
 from .._core.ctrl_c import protected, unprotected
 from .._core.lifespan import current_lifespan
-from .._core.options import DEFAULT_TIMEOUT, Mode
+from .._core.options import DEFAULT_TIMEOUT, REPORT_AFTER, Mode
 from .._core.runs import Runs
 from .._process.server import find_server
 from .._stop.refusal import refuse
@@ -56,6 +56,9 @@ class LifespanMiddleware:
         by a close with code 1012, one that has not begun by 503. One with a ``Content-Length`` is
         broken off. None: requests are never cut, and an endless stream keeps most servers from
         ever running the shutdown
+    :param report_after: seconds after which a startup or a shutdown that is not over is logged,
+        with the application's own line where it is waiting; see
+        :class:`~anylifespan.LifespanManager`
     :param mode: what to do with an application that has no lifespan; see
         :class:`~anylifespan.LifespanManager`
     :param on_crash: what to do when the application's lifespan dies while it is serving, which is
@@ -68,7 +71,7 @@ class LifespanMiddleware:
         that ignores this. If it calls ``sys.exit()``, that is as ``"terminate"``. The server's
         shutdown then gets ``lifespan.shutdown.failed`` as the answer.
     :raises TypeError: if ``app`` cannot be an ASGI application, or a parameter is of a wrong type
-    :raises ValueError: if an option is unknown, or a timeout is negative or not a number
+    :raises ValueError: if an option is unknown, or a number of seconds is negative or not a number
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class LifespanMiddleware:
         startup_timeout: float | None = DEFAULT_TIMEOUT,
         shutdown_timeout: float | None = DEFAULT_TIMEOUT,
         drain_timeout: float | None = None,
+        report_after: float | None = REPORT_AFTER,
         mode: Mode = "auto",
         on_crash: OnCrash = "terminate",
     ) -> None:
@@ -90,6 +94,7 @@ class LifespanMiddleware:
             "startup_timeout": startup_timeout,
             "shutdown_timeout": shutdown_timeout,
             "drain_timeout": drain_timeout,
+            "report_after": report_after,
             "mode": mode,
             "on_crash": on_crash,
         }

@@ -55,6 +55,7 @@ class Run(LifespanManager):
         startup_timeout: float | None,
         shutdown_timeout: float | None,
         drain_timeout: float | None,
+        report_after: float | None,
         whole: Lifespan | None = None,
         server: Server | None = None,
         context: Context | None = None,
@@ -64,6 +65,7 @@ class Run(LifespanManager):
             mode=mode,
             startup_timeout=startup_timeout,
             shutdown_timeout=shutdown_timeout,
+            report_after=report_after,
             state=scope.get("state"),
         )
         self._outer_scope = scope

@@ -1,0 +1,48 @@
+"""A phase that takes long is reported while it lasts: for how long, and where it is waiting."""
+
+from __future__ import annotations
+
+import math
+
+from .frames import innermost_lines
+from .log import Log
+from .options import in_seconds
+from .where import stacks_waiting
+
+
+class Progress:
+    """When to report that a phase is not over yet: each time after twice as long as before.
+
+    :param doing: what the application is doing, in words
+    :param began_at: when the phase began, in seconds by the event loop's clock
+    :param limit: seconds that it may take; infinity for no limit
+    :param report_after: seconds until the first report; infinity for none at all
+    :ivar due_at: when the next report is due, by the same clock
+    """
+
+    __slots__ = ("_began_at", "_doing", "_limit", "_log", "due_at")
+
+    def __init__(
+        self, doing: str, began_at: float, limit: float, report_after: float, log: Log
+    ) -> None:
+        self._doing = doing
+        self._began_at = began_at
+        self._limit = limit
+        self._log = log
+        self.due_at = began_at + report_after
+
+    def report(self, now: float, coroutine: object) -> None:
+        """Say where it is waiting.
+
+        :param coroutine: what the application's task runs
+        """
+        elapsed = now - self._began_at
+        self.due_at = now + elapsed if elapsed > 0 else math.inf
+        limit = "no limit" if self._limit == math.inf else f"limit: {in_seconds(self._limit)}"
+        self._log.warning(
+            "The application is still %s after %s (%s), waiting at %s",
+            self._doing,
+            in_seconds(round(elapsed, 1)),
+            limit,
+            innermost_lines(stacks_waiting(coroutine)),
+        )
