@@ -69,6 +69,9 @@ TESTS = {
         ["test_compose", "test_limits", "test_used_twice", "test_public_names"],
         ["test_bad_input", "test_every_behaviour"],
     ],
+    "middleware/_health middleware/_in_background": [
+        ["test_health", "test_start_in_background", "test_ctrl_c_at_every_line"],
+    ],
     "middleware/__init__ middleware/_run middleware/_by_request middleware/_on_crash": [
         ["test_middleware", "test_used_twice", "test_ways_in"],
         ["servers/test_under_servers:middleware-uvicorn"],

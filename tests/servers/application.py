@@ -1,4 +1,4 @@
-"""What the servers serve: ``bare``, and ``app``, the same under the middleware.
+"""What the servers serve: ``bare``, and ``app`` and ``watched``, the same under the middleware.
 
 What its lifespan does is said by the environment, as are its limits of time.
 """
@@ -32,6 +32,8 @@ async def lifespan(scope: Any, receive: Any, send: Any) -> None:
         await anyio.sleep_forever()  # the startup hangs here
     if BEHAVIOUR == "blocks in startup":
         time.sleep(1.7)  # noqa: ASYNC251 - the startup blocks here
+    if BEHAVIOUR.startswith("starts slowly"):
+        await anyio.sleep(1)
     if BEHAVIOUR == "fails to start":
         await send({"type": "lifespan.startup.failed", "message": "no database"})
         return
@@ -42,7 +44,7 @@ async def lifespan(scope: Any, receive: Any, send: Any) -> None:
     if BEHAVIOUR == "crashes again and again":
         await anyio.sleep(0.5)  # each server counts its start as a success meanwhile
         raise ValueError("lost the database")
-    if BEHAVIOUR == "crashes":
+    if BEHAVIOUR in ("crashes", "starts slowly and crashes"):
         await crash[0].wait()
         raise ValueError("lost the database")
     await receive()
@@ -98,4 +100,13 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
 
 app = LifespanMiddleware(
     bare, startup_timeout=TIMEOUT, shutdown_timeout=TIMEOUT, drain_timeout=DRAIN
+)
+
+watched = LifespanMiddleware(
+    bare,
+    startup_timeout=10,
+    start_in_background=True,
+    liveness_path="/live",
+    readiness_path="/ready",
+    on_crash="log",
 )

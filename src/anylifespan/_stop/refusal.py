@@ -7,10 +7,11 @@ from typing import Any
 from .._core.application import Receive, Scope, Send
 
 
-def refusal(scope: Scope, why: str) -> list[dict[str, Any]]:
+def refusal(scope: Scope, why: str, retry_after: int | None = None) -> list[dict[str, Any]]:
     """What says that the application is not there, and may be later.
 
     :param why: in one sentence
+    :param retry_after: seconds after which to try again
     """
     kind = "http.response"
     if scope["type"] == "websocket":
@@ -19,15 +20,19 @@ def refusal(scope: Scope, why: str) -> list[dict[str, Any]]:
             return [{"type": "websocket.close", "code": 1013, "reason": "Try again later"}]
     body = f"{why}\n".encode()
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
+    if retry_after is not None:
+        headers.append((b"retry-after", b"%d" % retry_after))
     return [
         {"type": f"{kind}.start", "status": 503, "headers": headers},
         {"type": f"{kind}.body", "body": body},
     ]
 
 
-async def refuse(scope: Scope, receive: Receive, send: Send, why: str) -> None:
-    """Answer a request in the place of the application."""
+async def refuse(
+    scope: Scope, receive: Receive, send: Send, why: str, retry_after: int | None = None
+) -> None:
+    """Answer a request in the place of the application; see :func:`refusal`."""
     if scope["type"] == "websocket":
         await receive()
-    for message in refusal(scope, why):
+    for message in refusal(scope, why, retry_after):
         await send(message)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from .._core.application import ASGI3App, ASGIApp, Receive, Scope, Send, as_asgi3, wrapped_last
 from .._core.ctrl_c import protected, unprotected
+from .._core.hosting import current_token
 from .._core.lifespan import current_lifespan
 from .._core.options import DEFAULT_TIMEOUT, REPORT_AFTER, Mode
+from .._core.protocol import Phase
 from .._core.runs import Runs
 from .._process.server import find_server
 from .._stop.refusal import refuse
+from ..errors import LifespanCrashed
 from ._by_request import StartsByRequest
+from ._health import Health
 from ._on_crash import OnCrash
-from ._run import Run
+from ._run import RETRY_AFTER, UNAVAILABLE, Run
 
 
 @protected
@@ -59,6 +64,13 @@ class LifespanMiddleware:
     :param report_after: seconds after which a startup or a shutdown that is not over is logged,
         with the application's own line where it is waiting; see
         :class:`~anylifespan.LifespanManager`
+    :param start_in_background: have the server come up at once. Until the startup is complete,
+        requests are answered with 503 and ``Retry-After``. A startup that fails is then a crash;
+        see ``on_crash``
+    :param liveness_path: a path, as ``"/live"``, that is answered before the application is asked:
+        with 200, but 503 once it has crashed or failed to start, and its status as JSON
+    :param readiness_path: the same, but with 200 only while the application serves and the server
+        is not being stopped
     :param mode: what to do with an application that has no lifespan; see
         :class:`~anylifespan.LifespanManager`
     :param on_crash: what to do when the application's lifespan dies while it is serving, which is
@@ -71,7 +83,8 @@ class LifespanMiddleware:
         that ignores this. If it calls ``sys.exit()``, that is as ``"terminate"``. The server's
         shutdown then gets ``lifespan.shutdown.failed`` as the answer.
     :raises TypeError: if ``app`` cannot be an ASGI application, or a parameter is of a wrong type
-    :raises ValueError: if an option is unknown, or a number of seconds is negative or not a number
+    :raises ValueError: if an option is unknown, a path does not begin with a slash, or a number of
+        seconds is negative or not a number
     """
 
     def __init__(
@@ -82,6 +95,9 @@ class LifespanMiddleware:
         shutdown_timeout: float | None = DEFAULT_TIMEOUT,
         drain_timeout: float | None = None,
         report_after: float | None = REPORT_AFTER,
+        start_in_background: bool = False,
+        liveness_path: str | None = None,
+        readiness_path: str | None = None,
         mode: Mode = "auto",
         on_crash: OnCrash = "terminate",
     ) -> None:
@@ -95,15 +111,40 @@ class LifespanMiddleware:
             "shutdown_timeout": shutdown_timeout,
             "drain_timeout": drain_timeout,
             "report_after": report_after,
+            "start_in_background": bool(start_in_background),
             "mode": mode,
             "on_crash": on_crash,
         }
         self._runs: Runs[ASGI3App] = Runs()  # how requests call the application in each
-        self._new_run()  # raises now if an option is wrong
+        Run(app, self._runs, {}, **self._options)  # raises now if an option is wrong
+        self._health = Health(liveness_path, readiness_path)
+        # By the event loop. One that is over is still asked how it ended.
+        self._latest: WeakKeyDictionary[Any, Run] = WeakKeyDictionary()
         self._starts = StartsByRequest(repr(self), self._new_run)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.app!r}>"
+
+    @property
+    def phase(self) -> Phase:
+        """Where the application's lifespan is: the latest one in the running event loop."""
+        run = self._run()
+        return Phase.IDLE if run is None else run.phase
+
+    @property
+    def crash(self) -> LifespanCrashed | None:
+        """How the application died while it was serving, or failed to start in the background.
+
+        None if it did not. For hosts with health checks of their own, which can raise it.
+        """
+        run = self._run()
+        return None if run is None else run.crash
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is being stopped, so that requests should come to their end."""
+        run = self._run()
+        return run is not None and run.draining
 
     def __getattr__(self, name: str) -> Any:
         raise wrapped_last(self, name, self.__dict__.get("app"))
@@ -117,15 +158,35 @@ class LifespanMiddleware:
             return await run.answer(receive, send)
         if scope["type"] not in ("http", "websocket"):
             return await self._asgi3_app(scope, receive, send)
+        if self._health.is_asked(scope):
+            return await self._answer_probe(scope, send)
         app = self._runs.of(scope)
         while app is None:
             if not await self._starts.start(scope):
-                return await refuse(scope, receive, send, "The application is not available.")
+                return await refuse(scope, receive, send, UNAVAILABLE, RETRY_AFTER)
             app = self._runs.of(scope)
         return await app(scope, receive, send)
 
+    async def _answer_probe(self, scope: Scope, send: Send) -> None:
+        run = self._run()
+        is_down = self._runs.of(scope) is None and (run is None or run.phase is Phase.FAILED)
+        if is_down and self._health.is_asked_for_readiness(scope):
+            # No other request may come before it is ready.
+            await self._starts.start(scope)
+            run = self._run()
+        await self._health.answer(scope, send, Phase.IDLE.value if run is None else run.status)
+
     def _new_run(self, scope: Scope | None = None, **options: Any) -> Run:
-        return Run(self.app, self._runs, scope or {}, **self._options, **options)
+        run = Run(self.app, self._runs, scope or {}, **self._options, **options)
+        self._latest[current_token()] = run
+        return run
+
+    def _run(self) -> Run | None:
+        """The latest in the running event loop; outside of one, in any."""
+        try:
+            return self._latest.get(current_token())
+        except RuntimeError:
+            return next(reversed([*self._latest.values()]), None)
 
 
 def _check_that_it_gets_lifespans(app: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from anyio import CancelScope
 
-from .._core.application import ASGI3App, ASGIApp, Receive, Send
+from .._core.application import ASGI3App, ASGIApp, Receive, Scope, Send
 from .._core.ctrl_c import protected
 from .._core.exceptions import in_full
 from .._core.hosting import event_loop
@@ -17,19 +17,28 @@ from .._core.lifespan import Lifespan
 from .._core.log import DEFAULT_LOG
 from .._core.manager import LifespanManager
 from .._core.options import Mode, check_seconds
+from .._core.protocol import Phase
 from .._core.runs import Runs
 from .._diagnosis.watchdog import blocking_reported
 from .._process.notice import notice_of_stop
 from .._process.server import Server
 from .._stop.drain import Drain
+from .._stop.refusal import refuse
 from ..errors import (
+    LifespanCrashed,
     LifespanError,
     LifespanUnsupported,
     ShutdownTimeout,
     StartupFailed,
     StartupTimeout,
 )
+from ._in_background import StartInBackground
 from ._on_crash import Call, OnCrash
+
+# Seconds after which a client may ask again that has come during the startup.
+RETRY_AFTER = 5
+STARTING = "The application is starting."
+UNAVAILABLE = "The application is not available."
 
 
 @protected
@@ -56,6 +65,7 @@ class Run(LifespanManager):
         shutdown_timeout: float | None,
         drain_timeout: float | None,
         report_after: float | None,
+        start_in_background: bool,
         whole: Lifespan | None = None,
         server: Server | None = None,
         context: Context | None = None,
@@ -83,8 +93,37 @@ class Run(LifespanManager):
         self._starting: CancelScope | None = None
         self._call: Call | None = None
         self._raised_on_crash: BaseException | None = None  # by on_crash, to end the process
+        self._starts_in_background = start_in_background
+        self._is_up = False  # since it was started; also after a crash
+        self._background: StartInBackground | None = None
+        self._failure: LifespanError | None = None  # of a startup that the server did not wait for
         self._serving: CancelScope | None = None
         self._ends_unasked = False  # by a crash, which its driver learns of by an exception
+
+    @property
+    def crash(self) -> LifespanCrashed | None:
+        """How the application died while it was serving, or failed to start in the background."""
+        failure = self._failure
+        if failure is None or isinstance(failure, LifespanCrashed):
+            return super().crash
+        crash = LifespanCrashed(
+            f"the application did not start in the background: {failure}", message=failure.message
+        )
+        crash.__cause__ = failure
+        return crash
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is being stopped."""
+        return self.phase is not Phase.IDLE and self._drain.draining.is_set()
+
+    @property
+    def status(self) -> str:
+        """Where the application is, in one word, for those who look after the process."""
+        phase = self.phase
+        if self.crash is not None:
+            return "crashed"
+        return "draining" if phase is Phase.SERVING and self.draining else phase.value
 
     async def answer(self, receive: Receive, send: Send) -> None:
         """The whole lifespan, as an application's answer to its server.
@@ -142,14 +181,25 @@ class Run(LifespanManager):
         :param app: the application as requests call it
         """
         app = self._drain.around(app)
+        if self._starts_in_background:
+            app = self._once_started(app)
         self._open.enter_context(self._runs.under_way(app, self.state))
 
     async def startup(self) -> None:
-        """As :meth:`LifespanManager.startup`, but cancelled if the server is stopped meanwhile."""
+        """As :meth:`LifespanManager.startup`, but cancelled if the server is stopped meanwhile.
+
+        One in the background is only begun.
+        """
+        if self._starts_in_background:
+            self._starting = CancelScope()
+            self._background = StartInBackground(
+                self._bring_up, self._starting, self._on_failure_in_background
+            )
+            return
         started = False
         try:
-            with self._reporting("startup", self._startup_timeout), CancelScope() as self._starting:
-                await super().startup()
+            with CancelScope() as self._starting:
+                await self._bring_up()
                 started = True
         finally:
             self._starting = None
@@ -173,8 +223,12 @@ class Run(LifespanManager):
         if self._call is not None:
             self._call.cancel()
         try:
+            if self._background is not None:
+                await self._background.end()
             with self._reporting("shutdown", self._shutdown_timeout):
                 await self.shutdown()
+            if self._failure is not None:
+                raise self._failure
         finally:
             self._open.close()
             if self._call is not None:
@@ -184,6 +238,21 @@ class Run(LifespanManager):
         """End the server's process, if it is stopped because of a crash."""
         if self._server is not None and self._has_stopped_server:
             await self._server.exit(self._raised_on_crash or SystemExit(1))
+
+    async def _bring_up(self) -> None:
+        with self._reporting("startup", self._startup_timeout):
+            await super().startup()
+        self._is_up = True
+
+    def _once_started(self, app: ASGI3App) -> ASGI3App:
+        async def once_started(scope: Scope, receive: Receive, send: Send) -> Any:
+            if self._is_up:
+                return await app(scope, receive, send)
+            if self.phase in (Phase.IDLE, Phase.STARTING):
+                return await refuse(scope, receive, send, STARTING, RETRY_AFTER)
+            return await refuse(scope, receive, send, UNAVAILABLE)
+
+        return once_started
 
     def _reporting(self, phase: str, limit: float) -> AbstractContextManager[None]:
         """Whoever runs a server should know what it waits for."""
@@ -202,10 +271,28 @@ class Run(LifespanManager):
         if self._lifespan is not None and self._lifespan.is_over_with_loop:
             self._open.close()
             return
-        what, crash = self._what_to_do_on_crash, self.crash
+        if self.crash is not None:
+            self._answer_crash(self.crash)
+
+    def _on_failure_in_background(self, raised: BaseException) -> None:
+        if isinstance(raised, LifespanError):
+            self._failure = raised
+        else:
+            self._failure = StartupFailed("the application ended the process in its startup")
+            self._failure.__cause__ = raised
+        if isinstance(raised, LifespanCrashed):
+            return  # right after the startup: it has been answered as a crash
+        DEFAULT_LOG.error("The application did not start: %s", in_full(self._failure))
+        if not isinstance(raised, LifespanError):
+            self._exit_by(raised)
+        elif self.crash is not None:
+            self._answer_crash(self.crash)
+
+    def _answer_crash(self, crash: LifespanCrashed) -> None:
+        what = self._what_to_do_on_crash
         if what == "terminate":
             self._end_driver()
-        elif callable(what) and crash is not None:
+        elif callable(what):
             self._call = Call(what, crash, self._exit_by)
             self._call.start()
 

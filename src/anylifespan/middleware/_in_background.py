@@ -1,0 +1,54 @@
+"""A startup that the server does not wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from anyio import CancelScope, Event
+
+from .._core.ctrl_c import protected
+from .._core.exceptions import EXITS
+from .._core.hosting import event_loop
+from .._core.log import DEFAULT_LOG
+from ..errors import LifespanError
+
+
+@protected
+class StartInBackground:
+    """A startup in a task of its own.
+
+    :param startup: what to run
+    :param scope: cancelled if the server is stopped meanwhile
+    :param on_failure: called with what has gone wrong, if it was not cancelled
+    """
+
+    def __init__(
+        self,
+        startup: Callable[[], Awaitable[None]],
+        scope: CancelScope,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._startup = startup
+        self._scope = scope
+        self._on_failure = on_failure
+        self._over = Event()
+        # The event loop knows its tasks only as long as somebody else does.
+        loop = event_loop("LifespanMiddleware")
+        self._task = loop.start(self._run, "startup", None, DEFAULT_LOG.complaint)
+
+    async def end(self) -> None:
+        """Cancel it, if it is not over, and wait until it is."""
+        self._scope.cancel()
+        with CancelScope(shield=True):
+            await self._over.wait()
+
+    async def _run(self) -> None:
+        try:
+            with self._scope:
+                await self._startup()
+            if self._scope.cancelled_caught:
+                DEFAULT_LOG.info("Application startup cancelled.")
+        except (LifespanError, *EXITS) as exc:
+            self._on_failure(exc)
+        finally:
+            self._over.set()
