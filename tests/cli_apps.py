@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import logging
 import os
+import signal
+import socket
+import threading
 import time
+import warnings
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import trio
 from apps import LooksAtThePath, app, hangs, raises, receives, sends, sleeps, started, well_behaved
 from starlette.applications import Starlette
 
@@ -117,4 +124,103 @@ swallowed = LooksAtThePath(Starlette(lifespan=hanging_lifespan))
 
 async def with_a_large_state(scope: Any, receive: Any, send: Any) -> None:
     scope["state"].update({f"a_rather_long_key_{number:02}": number for number in range(30)})
+    await well_behaved(scope, receive, send)
+
+
+# What is judged by a process of its own
+
+
+async def asyncio_only(scope: Any, receive: Any, send: Any) -> None:
+    asyncio.get_running_loop()
+    await well_behaved(scope, receive, send)
+
+
+async def asyncio_only_and_says_so(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    asyncio.get_running_loop()  # the line that needs asyncio
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def trio_only(scope: Any, receive: Any, send: Any) -> None:
+    trio.lowlevel.current_task()
+    await well_behaved(scope, receive, send)
+
+
+async def ends_the_process(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    os._exit(0)  # the process ends here
+
+
+async def ends_the_process_in_shutdown(scope: Any, receive: Any, send: Any) -> None:
+    await app(receives, started, receives)(scope, receive, send)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def blocks_the_whole_process(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    ctypes.PyDLL(None).sleep(60)  # it holds the global interpreter lock
+
+
+async def holds_up_the_end(scope: Any, receive: Any, send: Any) -> None:
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    await well_behaved(scope, receive, send)
+
+
+_starts: list[int] = []
+
+
+async def starts_only_once(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    if _starts:
+        raise RuntimeError("it can be started only once")
+    _starts.append(1)
+    _sockets.append(socket.socket())
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def fails_the_second_time(scope: Any, receive: Any, send: Any) -> None:
+    """In whichever process: a directory says so."""
+    try:
+        os.mkdir(os.environ["DIRECTORY"])
+    except FileExistsError:
+        raise RuntimeError("not again") from None
+    await well_behaved(scope, receive, send)
+
+
+_sockets: list[socket.socket] = []
+
+
+async def grows(scope: Any, receive: Any, send: Any) -> None:
+    if not _sockets:
+        _sockets.append(socket.socket())  # the one socket
+    _sockets.append(socket.socket())  # the socket of each
+    await well_behaved(scope, receive, send)
+
+
+async def logs_errors(scope: Any, receive: Any, send: Any) -> None:
+    logger = logging.getLogger("shop")
+    logger.propagate = False
+    logger.warning("no more books")
+    for number in range(5):
+        logger.error("no database %s", number)
+    await well_behaved(scope, receive, send)
+
+
+slow = app(receives, sleeps(0.2), started, receives, sends("lifespan.shutdown.complete"))
+
+
+async def cleans_up(scope: Any, receive: Any, send: Any) -> None:
+    print("hello", flush=True)
+    try:
+        await anyio.sleep_forever()
+    finally:
+        print("goodbye", flush=True)
+
+
+async def warns(scope: Any, receive: Any, send: Any) -> None:
+    warnings.warn("old", UserWarning, stacklevel=1)
     await well_behaved(scope, receive, send)

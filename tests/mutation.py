@@ -92,9 +92,9 @@ TESTS = {
     "_process/notice": [["test_stop"], ["servers/test_under_servers:middleware-uvicorn"]],
     "_process/server": [["test_middleware", "servers/test_drop_in_uvicorn"]],
     "__main__ cli/_load cli/_run cli/_target": [["test_cli"]],
-    "cli/__init__ cli/_check cli/_report": [
-        ["test_cli"],
-        ["test_leaks:(check or strictly or last)"],
+    "cli/__init__ cli/_check cli/_fresh cli/_lifespans cli/_order cli/_report cli/_result": [
+        ["test_check"],
+        ["test_cli", "test_leaks:(check or strictly or last)"],
     ],
     "servers/uvicorn servers/_uvicorn_options": [
         ["servers/test_drop_in_uvicorn"],

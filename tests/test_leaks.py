@@ -461,7 +461,7 @@ def test_check_tells_what_each_lifespan_has_left() -> None:
         ]
         leaks = [line for line in report.splitlines()[1:] if not line.startswith(" ")]
         assert [leak.split()[0] for leak in leaks] == ["task", "thread", "socket"]
-        assert all(leak.endswith("(3 times)") for leak in leaks)
+        assert all(leak.endswith("(3 in 3 lifespans)") for leak in leaks)
         for kind in ("task", "thread", "socket"):
             assert place(kind) in report
             assert LINES[kind] in report

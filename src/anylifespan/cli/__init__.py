@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable
@@ -85,21 +86,50 @@ def command() -> None:
     """
 
 
-@command.command()
+class _WithErrorsAsJson(click.Command):
+    """A command whose ``--json`` holds for what is wrong with its arguments, too."""
+
+    def make_context(self, info_name: Any, args: list[str], *more: Any, **extra: Any) -> Any:
+        as_json = "--json" in args
+        try:
+            return super().make_context(info_name, args, *more, **extra)
+        except click.UsageError as exc:
+            self._write(exc, as_json)
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as exc:
+            self._write(exc, ctx.params["as_json"])
+            raise
+
+    def _write(self, exc: click.UsageError, as_json: bool) -> None:
+        if as_json:
+            click.echo(json.dumps({"ok": False, "error": exc.format_message()}, indent=2))
+
+
+@command.command(cls=_WithErrorsAsJson)
 @_lifespan_options
 @click.option(
     "--backend",
     "backends",
     type=click.Choice(list(BACKENDS)),
     multiple=True,
-    help="Where to run it; may be repeated.  [default: asyncio, and trio if installed]",
+    help="Where it must run; may be repeated.  [default: asyncio or trio, either will do]",
 )
 @click.option(
     "--repeat",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Run N lifespans, one after the other, and tell what they leave behind: tasks, threads, "
+    help="Run N lifespans, one after the other, and list what they leave behind: tasks, threads, "
     "sockets, files and async generators.",
+)
+@click.option(
+    "--max-startup",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Fail if the startup takes longer.",
 )
 @click.option(
     "--ignore-leak",
@@ -109,36 +139,57 @@ def command() -> None:
     help="A leak that is known: its name, or where it was made, as */pool.py:42; may be repeated.",
 )
 @click.option("--strict", is_flag=True, help="Take what --repeat finds for a failure.")
-@click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Write the result as JSON, and nothing else.")
+@click.option(
+    "--github", "for_github", is_flag=True, help="Write annotations for GitHub's workflows, too."
+)
 def check(
     app: str,
     backends: tuple[str, ...],
     repeat: int | None,
+    max_startup: float | None,
     ignored: tuple[str, ...],
     strict: bool,
     as_json: bool,
+    for_github: bool,
     **options: Any,
 ) -> None:
-    """Start APP and shut it down again, once on each backend, and tell how it went.
+    """Start APP and shut it down again, on each backend in a process of its own.
 
-    The exit status is 0 if all is well, 1 if a lifespan failed, 2 if there was none to be tried.
+    Without --backend, all is well if it runs on asyncio or on trio. The exit status is 0 if all is
+    well, 1 if a lifespan failed, 2 if there was none to be tried.
     """
     if strict and repeat is None:
         raise click.UsageError("--strict is about what --repeat finds: give --repeat, too")
-    from ._check import Check
+    if as_json and for_github:
+        raise click.UsageError("--json writes nothing else: give it, or --github")
+    from ._check import Check, Verdict
+    from ._order import Order
 
-    console = _console(options.pop("log_level"))
+    _check_backends(backends)
+    verdict = Verdict(everywhere=bool(backends), strict=strict, max_startup=max_startup)
     if not backends:
         backends = ("asyncio", "trio") if find_spec("trio") else ("asyncio",)
-    target = _target(app, backends, options)
-    check = Check(
-        target,
-        backends,
-        repeat=repeat,
+    order = Order(
+        app,
+        factory=options.pop("factory"),
+        app_dir=options.pop("app_dir"),
+        log_level=options.pop("log_level"),
+        options=options,
+        backend="",
+        lifespans=1,
+        looks_for_leaks=False,
         ignored=ignored,
-        strict=strict,
+        path=sys.path,
+    )
+    check = Check(
+        order,
+        backends,
+        verdict,
+        repeat=repeat,
         as_json=as_json,
-        messages=console,
+        for_github=for_github,
+        messages=_Console(stderr=True),
     )
     sys.exit(check.run())
 
@@ -160,7 +211,10 @@ def run(app: str, backend: str, **options: Any) -> None:
     from ._run import run_until_signal
 
     console = _console(options.pop("log_level"))
-    target = _target(app, (backend,), options)
+    _check_backends((backend,))
+    factory, app_dir = options.pop("factory"), options.pop("app_dir")
+    target = Target(app, lambda: load_app(app, factory=factory, app_dir=app_dir), options)
+    target.new_manager()  # so that whatever is wrong with it is said before anything is run
     sys.exit(run_until_signal(target, backend, messages=console))
 
 
@@ -196,13 +250,9 @@ def _console(log_level: str) -> Console:
     return console
 
 
-def _target(app: str, backends: tuple[str, ...], options: dict[str, Any]) -> Target:
+def _check_backends(backends: tuple[str, ...]) -> None:
     for backend in backends:
         if find_spec(backend) is None:
             raise click.UsageError(
                 f"The backend {backend} is not installed: pip install 'anylifespan[{backend}]'"
             )
-    factory, app_dir = options.pop("factory"), options.pop("app_dir")
-    target = Target(app, lambda: load_app(app, factory=factory, app_dir=app_dir), options)
-    target.new_manager()  # so that whatever is wrong with it is told before anything is run
-    return target

@@ -1,173 +1,163 @@
-"""``anylifespan check``: one whole lifespan on each backend."""
+"""``anylifespan check``: whole lifespans on each backend, each from a fresh import."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from traceback import StackSummary
+from dataclasses import dataclass, replace
+from typing import Any
 
-import anyio
-import anyio.lowlevel
 import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from .. import LifespanCrashed, LifespanManager, LifespanUnsupported
-from .._diagnosis.leaks import Watch
-from .._diagnosis.watchdog import Watchdog
-from ._report import (
-    Failure,
-    LeftBehind,
-    Phase,
-    Result,
-    print_failure,
-    print_left_behind,
-    print_table,
-    print_why_unsupported,
-)
-from ._target import Target, run_on
+from ._fresh import run_in_fresh_process
+from ._order import News, Order
+from ._report import print_annotations, print_details, print_table
+from ._result import Failure, LeftBehind, Result
 
-# Seconds that an event loop has to end, once nothing is left to do in it.
-_END = 5.0
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is wanted of an application.
+
+    :ivar everywhere: whether it is to run on each of the backends, or on one of them at least
+    :ivar strict: whether it is a failure to leave something behind
+    :ivar max_startup: seconds that its startup may take; None for any
+    """
+
+    everywhere: bool
+    strict: bool
+    max_startup: float | None
+
+    def judge(self, results: list[Result]) -> bool:
+        """Complete the results; whether all is well."""
+        for result in results:
+            self._judge_seconds(result)
+        runs_on = [one.backend for one in results if one.supported and one.failure is None]
+        if runs_on and not self.everywhere:
+            for result in results:
+                if result.backend not in runs_on:
+                    result.needs = " or ".join(runs_on)
+        left_behind = self.strict and any(result.left_behind for result in results)
+        return all(result.is_well for result in results) and not left_behind
+
+    def _judge_seconds(self, result: Result) -> None:
+        took, limit = result.startup.seconds, self.max_startup
+        if result.failure is None and None not in (took, limit) and took > limit:  # type: ignore[operator]
+            result.failure = Failure(
+                "StartupTooSlow",
+                f"the startup took {took:.3g} seconds, more than the {limit:g} of --max-startup",
+            )
 
 
 class Check:
     """Checks the application on each backend, and prints how it went.
 
+    :param order: what to run on each
     :param repeat: how many lifespans, to see what they leave behind; None for one, without looking
-    :param ignored: patterns of leaks that are known
-    :param strict: whether it is a failure to leave something behind
     """
 
     def __init__(
         self,
-        target: Target,
+        order: Order,
         backends: tuple[str, ...],
+        verdict: Verdict,
         *,
         repeat: int | None,
-        strict: bool,
-        ignored: tuple[str, ...],
         as_json: bool,
+        for_github: bool,
         messages: Console,
     ) -> None:
-        self.target = target
+        self.order = order
         self.backends = backends
+        self.verdict = verdict
         self.repeat = repeat
-        self.strict = strict
-        self.ignored = ignored
         self.as_json = as_json
+        self.for_github = for_github
         self.messages = messages
-        self.required = target.options["mode"] == "on"
-        self.results: list[Result] = []
-        self.progress: Progress
-        self.watchdog = Watchdog(self.give_up)
 
     def run(self) -> int:
         """Do it.
 
         :return: the exit status
+        :raises click.UsageError: if there is no such application, or an option is not valid
         """
-        for backend in self.backends:
-            self.results.append(Result(backend))
-            # Outside of the event loop, since a factory may run one of its own. With mode "on" what
-            # raises in its startup is told apart from what has no lifespan.
-            mode = "off" if self.target.options["mode"] == "off" else "on"
-            managers = [self.target.new_manager(mode=mode) for _ in range(self.repeat or 1)]
-            run_on(backend, partial(self.check, managers))
-            self.watchdog.expect_by(None)
-        return self.report()
-
-    async def check(self, managers: list[LifespanManager]) -> None:
-        result = self.results[-1]
-        async with anyio.create_task_group() as task_group:
-            task_group.start_soon(self.watchdog.beat)
-            await anyio.lowlevel.checkpoint()
-            if self.repeat is None:
-                await self.lifespans(managers, result)
-            else:
-                watch = Watch(self.ignored)
-                with watch.noted():
-                    with watch.marked():
-                        await self.lifespans(managers, result)
-                    result.left_behind = LeftBehind.of(await watch.leaks())
-            task_group.cancel_scope.cancel()
-        # An application that was given up on may hold up the end of the event loop.
-        self.watchdog.expect_by(_END)
-
-    async def lifespans(self, managers: list[LifespanManager], result: Result) -> None:
-        """One after the other, until one fails."""
-        for manager in managers:
-            result.startup, result.shutdown = Phase(), Phase()
-            await self.one_lifespan(manager, result)
-            if result.failure is not None:
-                break
-
-    async def one_lifespan(self, manager: LifespanManager, result: Result) -> None:
-        options = self.target.options
-        phase = result.startup
-        try:
-            with self.watched(phase, "startup", options["startup_timeout"]):
-                await manager.startup()
-            phase = result.shutdown
-            result.state = sorted(map(str, manager.state))
-            with self.watched(phase, "shutdown", options["shutdown_timeout"]):
-                await manager.shutdown()
-        except LifespanUnsupported as exc:
-            phase.outcome = "unsupported"
-            result.why_unsupported = exc.message
-            if self.required or exc.swallowed:
-                result.failure = Failure.of(exc)
-        except LifespanCrashed as exc:
-            phase.outcome = "crashed"
-            result.failure = Failure.of(exc)
-        except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is reported
-            phase.outcome = "timed out" if isinstance(exc, TimeoutError) else "failed"
-            result.failure = Failure.of(exc)
-        result.supported = manager.supported
-        result.startup.seconds = manager.startup_seconds
-        result.shutdown.seconds = manager.shutdown_seconds
-
-    @contextmanager
-    def watched(self, phase: Phase, name: str, timeout: float | None) -> Iterator[None]:
-        self.watchdog.expect_by(timeout)
-        limit = "no limit" if timeout is None else f"limit {timeout:g} s"
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        disable = self.as_json or not self.messages.is_terminal
-        with Progress(
-            *columns, console=self.messages, transient=True, disable=disable
-        ) as self.progress:
-            self.progress.add_task(f"{self.results[-1].backend}: {name} ({limit})")
-            yield
-        phase.outcome = "complete"
-
-    def give_up(self, where: StackSummary) -> None:
-        """For the watchdog: the event loop will not come back."""
-        self.progress.stop()
-        result = self.results[-1]
-        if result.failure is None:
-            phase = result.startup if result.startup.outcome == "not run" else result.shutdown
-            phase.outcome = "blocked"
-            result.failure = Failure.blocked(where)
-        self.report()
-
-    def report(self) -> int:
-        ok = all(result.failure is None for result in self.results)
-        if self.strict:
-            ok = ok and not any(result.left_behind for result in self.results)
+        results = [self.lifespans_on(backend) for backend in self.backends]
+        ok = self.verdict.judge(results)
         if self.as_json:
-            results = [result.to_json() for result in self.results]
-            report = {"app": self.target.name, "ok": ok, "results": results}
-            click.echo(json.dumps(report, indent=2))
+            self.print_json(results, ok)
         else:
             console = Console()
-            print_table(console, self.results)
-            for result in self.results:
-                print_failure(console, result)
-                print_why_unsupported(console, result)
-                print_left_behind(console, result)
-            untried = self.backends[len(self.results) :]
-            if untried:
-                console.print(f"\nNot tried: {', '.join(untried)}")
+            print_table(console, results)
+            for result in results:
+                print_details(console, result)
+            if self.for_github:
+                print_annotations(console, results, strict=self.verdict.strict)
         return 0 if ok else 1
+
+    def lifespans_on(self, backend: str) -> Result:
+        """As many as are wanted, in one process if that can be done."""
+        wanted = self.repeat or 1
+        order = replace(self.order, backend=backend, looks_for_leaks=self.repeat is not None)
+        result = self.in_fresh_process(replace(order, lifespans=wanted))
+        if result.failure is None or result.lifespans <= 1:
+            return result
+        # It may be one that cannot be started again in the same process.
+        why = result.failure.in_a_line
+        result.lifespans -= 1
+        while result.lifespans < wanted:
+            result = _merged(result, self.in_fresh_process(replace(order, lifespans=1)))
+            if result.failure is not None:
+                return result
+        result.only_once = why
+        return result
+
+    def in_fresh_process(self, order: Order) -> Result:
+        out = self.print_err if self.as_json else print
+        with self.spinner(order.backend) as show:
+            news = run_in_fresh_process(order, on_news=show, out=out, err=self.print_err)
+        if news.usage_error is not None:
+            raise click.UsageError(news.usage_error)
+        return news.result
+
+    @contextmanager
+    def spinner(self, backend: str) -> Iterator[Callable[[News], object]]:
+        """Shows how it stands, where somebody looks."""
+        if self.as_json or not self.messages.is_terminal:
+            yield lambda _: None
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=self.messages, transient=True) as progress:
+            task = progress.add_task("")
+
+            def show(news: News) -> None:
+                limit = "no limit" if news.limit is None else f"limit {news.limit:g} s"
+                doing = news.doing if news.doing == "import" else f"{news.doing} ({limit})"
+                progress.update(task, description=f"{backend}: {doing}")
+
+            yield show
+
+    def print_err(self, line: str) -> None:
+        # As it stands: neither its brackets nor its numbers mean anything to us.
+        self.messages.out(line, highlight=False)
+
+    def print_json(self, results: list[Result], ok: bool) -> None:
+        report: dict[str, Any] = {"app": self.order.app, "ok": ok}
+        click.echo(json.dumps({**report, "results": [one.to_json() for one in results]}, indent=2))
+
+
+def _merged(result: Result, another: Result) -> Result:
+    """What came of lifespans in one process, and then in another."""
+    alike: dict[Any, LeftBehind] = {}
+    for one in [*(result.left_behind or ()), *(another.left_behind or ())]:
+        places = tuple(tuple(place.items()) for place in one.where)
+        known = alike.setdefault((one.kind, places or one.name), replace(one, times=0))
+        known.times += one.times
+    return replace(
+        another,
+        lifespans=result.lifespans + another.lifespans,
+        left_behind=None if another.left_behind is None else list(alike.values()),
+        logged=[*result.logged, *another.logged],
+    )

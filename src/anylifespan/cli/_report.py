@@ -1,125 +1,21 @@
-"""What came of a lifespan, for people and for machines."""
+"""What came of a check, for people, and for GitHub's annotations."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from dataclasses import asdict, dataclass, field
 from traceback import StackSummary
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import LifespanError, ShutdownTimeout, StartupTimeout
-from .._core.frames import own_frames, own_traceback
 from .._diagnosis.leaks import Leak
+from ._result import LeftBehind, Phase, Place, Result
 
-
-@dataclass
-class Phase:
-    """How one phase went.
-
-    :ivar outcome: ``"complete"``, ``"failed"``, ``"timed out"``, ``"blocked"``, ``"crashed"``,
-        ``"unsupported"``, or ``"not run"``
-    """
-
-    outcome: str = "not run"
-    seconds: float | None = None
-
-
-@dataclass
-class Failure:
-    """Why a lifespan failed, in words."""
-
-    error: str
-    message: str
-    traceback: str | None = None
-    where: list[dict[str, Any]] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, raised: BaseException) -> Failure:
-        cause = raised.__cause__ if isinstance(raised, LifespanError) else raised
-        message = str(raised)
-        if cause is raised:
-            message = f"the application raised {type(raised).__name__}: {message}"
-        where = StackSummary()
-        if isinstance(raised, (StartupTimeout, ShutdownTimeout)):
-            where = raised.where
-        return cls(
-            type(raised).__name__,
-            message.partition(" It was waiting at:")[0],
-            own_traceback(cause) if cause is not None else None,
-            _places(where),
-        )
-
-    @classmethod
-    def blocked(cls, where: StackSummary) -> Failure:
-        return cls(
-            "EventLoopBlocked",
-            "the application blocks the event loop, so that it could not be cancelled; it should "
-            "await, or run what takes long in a thread.",
-            where=_places(where),
-        )
-
-
-@dataclass
-class LeftBehind:
-    """What the application left behind, and how often.
-
-    :ivar times: in how many lifespans, all taken together
-    """
-
-    kind: str
-    name: str
-    times: int
-    where: list[dict[str, Any]]
-
-    @classmethod
-    def of(cls, leaks: list[Leak]) -> list[LeftBehind]:
-        alike: dict[Any, list[Leak]] = {}
-        for leak in leaks:
-            alike.setdefault((leak.kind, leak.places or leak.name), []).append(leak)
-        return [
-            cls(
-                first.kind,
-                first.name,
-                len(rest) + 1,
-                [
-                    {"file": file, "line": line, "function": name}
-                    for file, line, name in first.places
-                ],
-            )
-            for first, *rest in alike.values()
-        ]
-
-
-@dataclass
-class Result:
-    """How a lifespan went on one backend."""
-
-    backend: str
-    startup: Phase = field(default_factory=Phase)
-    shutdown: Phase = field(default_factory=Phase)
-    supported: bool | None = None
-    why_unsupported: str | None = None
-    state: list[str] = field(default_factory=list)
-    failure: Failure | None = None
-    left_behind: list[LeftBehind] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def _places(where: StackSummary) -> list[dict[str, Any]]:
-    return [
-        {"file": frame.filename, "line": frame.lineno, "function": frame.name}
-        for frame in own_frames(where)
-    ]
-
-
-# How many keys of a state are shown.
+# How many keys of a state are shown, and how many errors that were logged.
 _KEYS = 6
+_LOGGED = 3
 _STYLES = {"complete": "green", "unsupported": "yellow", "not run": "dim"}
 
 
@@ -145,19 +41,109 @@ def print_table(console: Console, results: list[Result]) -> None:
     console.print(table)
 
 
-def print_left_behind(console: Console, result: Result) -> None:
-    """What was left behind there, and where it is or was made."""
+def print_details(console: Console, result: Result) -> None:
+    """All else that there is to say of a backend."""
+    _print_failure_or_need(console, result)
+    if result.why_unsupported is not None and result.failure is None:
+        _print(console, f"{result.backend}: no lifespan", "bold yellow", result.why_unsupported)
+    if result.only_once is not None:
+        heading = f"{result.backend}: starts only once in a process"
+        _print(console, heading, "bold yellow", result.only_once)
+    if result.held_up:
+        text = "It held up the end of its process, which was killed: does a thread still run?"
+        _print(console, f"{result.backend}: does not end", "bold yellow", text)
+    _print_logged(console, result)
+    _print_left_behind(console, result)
+
+
+def print_failure(console: Console, result: Result) -> None:
+    """Why it failed there, and where."""
+    failure = result.failure
+    if failure is None:
+        return
+    which = f" (lifespan {result.lifespans})" if result.lifespans > 1 else ""
+    _print(console, f"{result.backend}: {failure.error}{which}", "bold red", failure.message)
+    if failure.where:
+        waits = failure.error not in ("EventLoopBlocked", "ProcessEnded")
+        console.print("It was waiting at:" if waits else "It is at:")
+        where = StackSummary.from_list(
+            [(one["file"], one["line"], one["function"], None) for one in failure.where]
+        )
+        console.print(Text("".join(where.format()).rstrip()), soft_wrap=True)
+    if failure.traceback:
+        console.print(Text(failure.traceback), soft_wrap=True)
+
+
+def print_annotations(console: Console, results: list[Result], *, strict: bool) -> None:
+    """The workflow commands by which GitHub shows what is wrong beside the code."""
+    for result in results:
+        title = f"anylifespan check, {result.backend}"
+        if result.failure is not None:
+            kind = "error" if result.needs is None else "notice"
+            _annotate(console, kind, title, result.failure.message, result.failure.at)
+        for one in result.left_behind or ():
+            text = f"left behind: {one.kind} {_name(one, result)}"
+            place = one.where[-1] if one.where else None
+            _annotate(console, "error" if strict else "warning", title, text, place)
+
+
+def _annotate(console: Console, kind: str, title: str, text: str, place: Place | None) -> None:
+    where = ""
+    if place is not None:
+        file = os.path.relpath(place["file"], os.environ.get("GITHUB_WORKSPACE"))
+        where = f"file={_escaped(file)},line={place['line']},"
+    title = _escaped(title)
+    console.out(f"::{kind} {where}title={title}::{_escaped(text, data=True)}", highlight=False)
+
+
+def _escaped(text: str, *, data: bool = False) -> str:
+    for character in "%\r\n" if data else "%\r\n:,":
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text
+
+
+def _print(console: Console, heading: str, style: str, text: str) -> None:
+    console.print()
+    console.print(Text(heading, style=style))
+    console.print(Text(text), soft_wrap=True)
+
+
+def _print_failure_or_need(console: Console, result: Result) -> None:
+    if result.needs is None:
+        print_failure(console, result)
+        return
+    why = result.why_unsupported if result.failure is None else result.failure.in_a_line
+    console.print()
+    console.print(Text(f"{result.backend}: needs {result.needs}: {why}"), soft_wrap=True)
+
+
+def _print_logged(console: Console, result: Result) -> None:
+    number = len(result.logged)
+    if not number:
+        return
+    console.print()
+    errors = f"{number} error{'' if number == 1 else 's'}"
+    heading = f"{result.backend}: logged {errors} in its startup"
+    console.print(Text(heading, style="bold yellow"))
+    for one in result.logged[:_LOGGED]:
+        line = one["message"].partition("\n")[0]
+        console.print(Text(f"{one['logger']}: {line}"), soft_wrap=True)
+
+
+def _print_left_behind(console: Console, result: Result) -> None:
     if result.left_behind:
         console.print()
         console.print(Text(f"{result.backend}: left behind", style="bold yellow"))
     for one in result.left_behind or ():
-        times = "" if one.times == 1 else f" ({one.times} times)"
-        leak = Leak(
-            one.kind,
-            one.name + times,
-            tuple((place["file"], place["line"], place["function"]) for place in one.where),
-        )
-        console.print(Text(str(leak)), soft_wrap=True)
+        places = tuple((place["file"], place["line"], place["function"]) for place in one.where)
+        console.print(Text(str(Leak(one.kind, _name(one, result), places))), soft_wrap=True)
+
+
+def _name(one: LeftBehind, result: Result) -> str:
+    """With how often: what grows with each lifespan is worse than what is made once."""
+    if result.lifespans == 1:
+        return one.name
+    return f"{one.name} ({one.times} in {result.lifespans} lifespans)"
 
 
 def _keys(state: list[str]) -> str:
@@ -171,32 +157,6 @@ def _summary(left_behind: list[LeftBehind]) -> str:
     for one in left_behind:
         counts[one.kind] += one.times
     return ", ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in counts.items()) or "nothing"
-
-
-def print_failure(console: Console, result: Result) -> None:
-    """Why it failed there, and where."""
-    failure = result.failure
-    if failure is None:
-        return
-    console.print()
-    console.print(Text(f"{result.backend}: {failure.error}", style="bold red"))
-    console.print(Text(failure.message), soft_wrap=True)
-    if failure.where:
-        console.print("It was waiting at:" if failure.error != "EventLoopBlocked" else "It is at:")
-        where = StackSummary.from_list(
-            [(one["file"], one["line"], one["function"], None) for one in failure.where]
-        )
-        console.print(Text("".join(where.format()).rstrip()), soft_wrap=True)
-    if failure.traceback:
-        console.print(Text(failure.traceback), soft_wrap=True)
-
-
-def print_why_unsupported(console: Console, result: Result) -> None:
-    """Why it is taken to have no lifespan, where that is no failure."""
-    if result.why_unsupported is not None and result.failure is None:
-        console.print()
-        console.print(Text(f"{result.backend}: no lifespan", style="bold yellow"))
-        console.print(Text(result.why_unsupported), soft_wrap=True)
 
 
 def _cell(phase: Phase) -> Text:

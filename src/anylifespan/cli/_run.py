@@ -12,7 +12,8 @@ from rich.console import Console
 from .. import LifespanManager
 from .._diagnosis.watchdog import Watchdog
 from .._process.signals import Signals
-from ._report import Failure, Result, print_failure
+from ._report import print_failure
+from ._result import Failure, Result
 from ._target import Target, run_on
 
 _logger = logging.getLogger("anylifespan")

@@ -1,0 +1,136 @@
+"""A fresh process for lifespans: what the application does to it is a result, whatever it is."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from tempfile import TemporaryDirectory
+from typing import IO
+
+from ._order import Letters, News, Order
+from ._result import Failure, Result
+
+_PROGRAM = "import sys; from anylifespan.cli._lifespans import main; main(sys.argv[1])"
+_INTERVAL = 0.05
+# Seconds beyond a limit, after which the process cannot be doing what it should: its own watchdog
+# would have said so, if it could.
+_PATIENCE = 5.0
+# Seconds that a process has to end, once all is done.
+_END = 5.0
+
+Write = Callable[[str], object]
+
+
+def run_in_fresh_process(
+    order: Order, *, on_news: Callable[[News], object], out: Write, err: Write
+) -> News:
+    """Run lifespans in a process of their own, from a fresh import.
+
+    :param on_news: called again and again, with how it stands
+    :param out: called with each line that is written to its standard output
+    :param err: called with each line that is written to its standard error
+    """
+    with TemporaryDirectory(prefix="anylifespan-") as directory:
+        letters = Letters(directory)
+        letters.send_order(order)
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        process = subprocess.Popen(  # noqa: S603 - it is this library
+            [sys.executable, *flags, "-u", "-c", _PROGRAM, directory],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # so that all that it starts can be ended
+        )
+        readers = [_read(process.stdout, out), _read(process.stderr, err)]
+        try:
+            news = _wait(process, letters, on_news, News(Result(order.backend)))
+        except KeyboardInterrupt:
+            _interrupt(process)
+            raise
+        finally:
+            hangs = process.poll() is None
+            if hangs:
+                _kill(process)
+            for reader in readers:
+                reader.join(_END)  # others may hold on to what it wrote to
+        if news.is_over:
+            news.result.held_up = hangs
+        else:
+            _put_down_its_end(news, process.returncode, hangs=hangs)
+        return news
+
+
+def _wait(
+    process: subprocess.Popen[str], letters: Letters, on_news: Callable[[News], object], news: News
+) -> News:
+    """Wait until it has ended, or is not going to."""
+    over_at = math.inf
+    while process.poll() is None and time.monotonic() < over_at:
+        news = letters.news() or news
+        on_news(news)
+        if news.is_over:
+            over_at = min(over_at, time.monotonic() + _END)
+        elif news.limit is not None:
+            over_at = news.since + news.limit + _PATIENCE
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_INTERVAL)
+    return letters.news() or news
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    """Let the application end as Ctrl-C has it, which has come to this process alone."""
+    if sys.platform != "win32":
+        process.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_END)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)  # with all that it has started
+    process.wait()
+
+
+def _read(stream: IO[str] | None, write: Write) -> threading.Thread:
+    def read() -> None:
+        with stream:  # type: ignore[union-attr]
+            for line in stream:  # type: ignore[union-attr]
+                with suppress(OSError):  # nobody reads it any more, but it goes on writing
+                    write(line.rstrip("\n"))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread
+
+
+def _put_down_its_end(news: News, status: int, *, hangs: bool) -> None:
+    """It has ended before its time, or had to be killed."""
+    result, when = news.result, news.doing
+    if hangs:
+        result.phase.outcome = "blocked"
+        result.failure = Failure(
+            "ProcessBlocked",
+            f"the application blocks its whole process in its {when}, so that not even a thread "
+            "can say where: something in C holds the global interpreter lock",
+        )
+        return
+    how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
+    during = "while it was imported" if when == "import" else f"during its {when}"
+    result.phase.outcome = "ended the process"
+    result.failure = Failure(
+        "ProcessEnded",
+        f"the application ended the process {how} {during}",
+        where=news.ended_at,
+        at=news.ended_at[-1] if news.ended_at else None,
+    )

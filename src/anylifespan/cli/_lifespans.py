@@ -1,0 +1,178 @@
+"""Runs the lifespans of an application in this process, which is there for nothing else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from traceback import StackSummary, walk_stack
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import click
+
+from .. import LifespanCrashed, LifespanManager, LifespanUnsupported
+from .._diagnosis.leaks import Watch
+from .._diagnosis.watchdog import Watchdog
+from ._load import load_app
+from ._order import Letters, News, Order
+from ._result import Failure, LeftBehind, Phase, Result
+from ._target import Target, run_on
+
+# Seconds that an event loop has to end, once nothing is left to do in it.
+_END = 5.0
+
+
+def main(directory: str) -> None:
+    """Do what is ordered there.
+
+    :param directory: that of the :class:`Letters`
+    """
+    letters = Letters(directory)
+    order = letters.order()
+    sys.path[:] = order.path
+    logging.basicConfig(level=order.log_level.upper(), format="%(levelname)s: %(message)s")
+    try:
+        _Lifespans(order, letters).run()
+    except KeyboardInterrupt:
+        sys.exit(130)  # the other process says so
+
+
+class _Lifespans:
+    def __init__(self, order: Order, letters: Letters) -> None:
+        self.order = order
+        self.letters = letters
+        self.result = Result(order.backend)
+        self.news = News(self.result)
+        self.watchdog = Watchdog(self.give_up)
+        self.send()
+
+    def send(self) -> None:
+        self.letters.send_news(self.news)
+
+    def run(self) -> None:
+        order = self.order
+        load = partial(load_app, order.app, factory=order.factory, app_dir=order.app_dir)
+        # With mode "on" what raises in its startup is told apart from what has no lifespan.
+        mode = "off" if order.options["mode"] == "off" else "on"
+        target = Target(order.app, load, order.options)
+        with self.end_of_process_noted():
+            try:
+                # Outside of the event loop, since a factory may run one of its own.
+                managers = [target.new_manager(mode=mode) for _ in range(order.lifespans)]
+            except click.UsageError as exc:
+                self.news.usage_error = exc.format_message()
+            else:
+                run_on(order.backend, partial(self.check, managers))
+        self.watchdog.expect_by(None)
+        self.news.is_over = True
+        self.send()
+
+    async def check(self, managers: list[LifespanManager]) -> None:
+        async with anyio.create_task_group() as task_group:
+            task_group.start_soon(self.watchdog.beat)
+            await anyio.lowlevel.checkpoint()
+            if self.order.looks_for_leaks:
+                watch = Watch(self.order.ignored)
+                with watch.noted():
+                    with watch.marked():
+                        await self.lifespans(managers)
+                    self.result.left_behind = LeftBehind.of(await watch.leaks())
+            else:
+                await self.lifespans(managers)
+            task_group.cancel_scope.cancel()
+        # An application that was given up on may hold up the end of the event loop.
+        self.watchdog.expect_by(_END)
+
+    async def lifespans(self, managers: list[LifespanManager]) -> None:
+        """One after the other, until one fails."""
+        for manager in managers:
+            self.result.begin_another()
+            await self.one_lifespan(manager)
+            if self.result.failure is not None:
+                break
+
+    async def one_lifespan(self, manager: LifespanManager) -> None:
+        result, options = self.result, self.order.options
+        phase = result.startup
+        try:
+            with self.watched(phase, "startup"), errors_noted(result.logged):
+                await manager.startup()
+            phase = result.shutdown
+            result.state = sorted(map(str, manager.state))
+            with self.watched(phase, "shutdown"):
+                await manager.shutdown()
+        except LifespanUnsupported as exc:
+            phase.outcome = "unsupported"
+            result.why_unsupported = exc.message
+            if options["mode"] == "on" or exc.swallowed:
+                result.failure = Failure.of(exc)
+        except LifespanCrashed as exc:
+            phase.outcome = "crashed"
+            result.failure = Failure.of(exc)
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is reported
+            phase.outcome = "timed out" if isinstance(exc, TimeoutError) else "failed"
+            result.failure = Failure.of(exc)
+        result.supported = manager.supported
+        result.startup.seconds = manager.startup_seconds
+        result.shutdown.seconds = manager.shutdown_seconds
+
+    @contextmanager
+    def watched(self, phase: Phase, name: str) -> Iterator[None]:
+        limit = self.order.options[f"{name}_timeout"]
+        self.watchdog.expect_by(limit)
+        self.news.begin(name, limit)
+        self.send()
+        yield
+        phase.outcome = "complete"
+
+    def give_up(self, where: StackSummary) -> None:
+        """For the watchdog: the event loop will not come back."""
+        if self.result.failure is None:
+            self.result.phase.outcome = "blocked"
+            self.result.failure = Failure.blocked(where)
+        self.news.is_over = True
+        self.send()
+
+    @contextmanager
+    def end_of_process_noted(self) -> Iterator[None]:
+        """Nothing else would say where an application calls ``os._exit()``."""
+        exit_at_once = os._exit
+
+        def noted(status: int) -> Any:
+            if not self.news.is_over:  # otherwise it is the watchdog
+                stack = StackSummary.extract(walk_stack(sys._getframe(1)))
+                stack.reverse()
+                self.news.ended_at = Failure.blocked(stack).where
+                self.send()
+            exit_at_once(status)
+
+        os._exit = noted
+        try:
+            yield
+        finally:
+            os._exit = exit_at_once
+
+
+@contextmanager
+def errors_noted(errors: list[dict[str, str]]) -> Iterator[None]:
+    """Note what is logged as an error, by whatever logger, and whoever handles it.
+
+    Many frameworks only log what goes wrong in a startup, and go on.
+    """
+    handle = logging.Logger.handle
+
+    def noted(logger: Any, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR and logger.name != "anylifespan":
+            errors.append({"logger": logger.name, "message": record.getMessage()})
+        handle(logger, record)
+
+    logging.Logger.handle = noted  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        logging.Logger.handle = handle  # type: ignore[method-assign]
