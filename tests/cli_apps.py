@@ -143,6 +143,22 @@ async def asyncio_only_and_says_so(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
+async def fails_on_trio_and_leaves_a_socket(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    try:
+        asyncio.get_running_loop()
+    finally:
+        if _on_trio():
+            _sockets.append(socket.socket())
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def _on_trio() -> bool:
+    return "trio" in anyio.get_cancelled_exc_class().__module__
+
+
 async def trio_only(scope: Any, receive: Any, send: Any) -> None:
     trio.lowlevel.current_task()
     await well_behaved(scope, receive, send)

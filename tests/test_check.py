@@ -42,7 +42,14 @@ def test_it_is_well_on_one_of_them(app: str, runs_on: str, fails_on: str, why: s
     (line,) = [one for one in done.stdout.splitlines() if f": needs {runs_on}: " in one]
     assert why in line
     assert re.search(rf", at \S+cli_apps\.py:\d+ in {app}$", line)
-    assert "Traceback" not in done.stdout
+    assert done.stdout.rpartition("\n\n")[2] == f"{line}\n"
+    assert done.returncode == 0
+
+
+def test_what_it_leaves_behind_where_it_does_not_run_is_of_no_interest() -> None:
+    done = check("fails_on_trio_and_leaves_a_socket", "--repeat", "1", "--strict")
+    assert [row[4:] for row in rows(done.stdout)] == [["left behind"], ["nothing"], []]
+    assert "trio: left behind" not in done.stdout
     assert done.returncode == 0
 
 

@@ -40,7 +40,7 @@ class Verdict:
             for result in results:
                 if result.backend not in runs_on:
                     result.needs = " or ".join(runs_on)
-        left_behind = self.strict and any(result.left_behind for result in results)
+        left_behind = self.strict and any(one.left_behind for one in results if one.needs is None)
         return all(result.is_well for result in results) and not left_behind
 
     def _judge_seconds(self, result: Result) -> None:
@@ -159,5 +159,4 @@ def _merged(result: Result, another: Result) -> Result:
         another,
         lifespans=result.lifespans + another.lifespans,
         left_behind=None if another.left_behind is None else list(alike.values()),
-        logged=[*result.logged, *another.logged],
     )

@@ -35,7 +35,7 @@ def print_table(console: Console, results: list[Result]) -> None:
             _cell(result.shutdown),
             state,
         ]
-        if result.left_behind is not None:
+        if result.left_behind is not None and result.needs is None:
             cells.append(_summary(result.left_behind))
         table.add_row(*cells)
     console.print(table)
@@ -43,7 +43,10 @@ def print_table(console: Console, results: list[Result]) -> None:
 
 def print_details(console: Console, result: Result) -> None:
     """All else that there is to say of a backend."""
-    _print_failure_or_need(console, result)
+    if result.needs is not None:
+        _print_need(console, result)
+        return
+    print_failure(console, result)
     if result.why_unsupported is not None and result.failure is None:
         _print(console, f"{result.backend}: no lifespan", "bold yellow", result.why_unsupported)
     if result.only_once is not None:
@@ -108,10 +111,7 @@ def _print(console: Console, heading: str, style: str, text: str) -> None:
     console.print(Text(text), soft_wrap=True)
 
 
-def _print_failure_or_need(console: Console, result: Result) -> None:
-    if result.needs is None:
-        print_failure(console, result)
-        return
+def _print_need(console: Console, result: Result) -> None:
     why = result.why_unsupported if result.failure is None else result.failure.in_a_line
     console.print()
     console.print(Text(f"{result.backend}: needs {result.needs}: {why}"), soft_wrap=True)

@@ -147,6 +147,7 @@ class Result:
     def begin_another(self) -> None:
         self.lifespans += 1
         self.startup, self.shutdown = Phase(), Phase()
+        self.logged.clear()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
