@@ -63,6 +63,7 @@ TESTS = {
     "_core/where": [["test_where", "test_hostile"], ["test_rows_of_the_app"]],
     "_core/frames": [["test_frames"], ["test_cli"]],
     "_core/progress": [["test_progress"]],
+    "_diagnosis/profile _diagnosis/sampler": [["test_profile"]],
     "_core/ctrl_c": [["test_ctrl_c"], ["test_ctrl_c_at_every_line"]],
     "__init__ errors": [["test_public_names", "test_rows_of_the_app"]],
     "compose": [

@@ -10,7 +10,7 @@ import pytest
 
 from anylifespan._core.log import Log
 from anylifespan._diagnosis import watchdog
-from anylifespan._diagnosis.watchdog import blocking_reported
+from anylifespan._diagnosis.watchdog import time_reported
 
 LIMIT = 10.0  # seconds for what should not take long
 
@@ -36,7 +36,7 @@ def test_a_limit_that_passes_while_it_is_blocked(backend: str) -> None:
     logger = Lines()
 
     async def main() -> None:
-        with blocking_reported("startup", 0.1, Log(logger)):
+        with time_reported("startup", 0.1, Log(logger)):
             block_until(lambda: bool(logger.lines))
 
     anyio.run(main, backend=backend)
@@ -53,7 +53,7 @@ def test_it_is_said_again_and_again(backend: str, monkeypatch: pytest.MonkeyPatc
     logger = Lines()
 
     async def main() -> None:
-        with blocking_reported("shutdown", None, Log(logger)):
+        with time_reported("shutdown", None, Log(logger)):
             block_until(lambda: len(logger.lines) == 3)
 
     anyio.run(main, backend=backend)
@@ -67,7 +67,7 @@ def test_it_ends_with_the_event_loop(backend: str) -> None:
 
     async def main() -> None:
         nonlocal reporting
-        reporting = blocking_reported("startup", 0.1, Log(Lines()))
+        reporting = time_reported("startup", 0.1, Log(Lines()))
         reporting.__enter__()
 
     anyio.run(main, backend=backend)

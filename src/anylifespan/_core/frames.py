@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterable
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from traceback import FrameSummary, StackSummary, TracebackException, walk_tb
 from typing import Any
 
@@ -50,9 +50,10 @@ def own_frames(stack: StackSummary) -> CutStack:
 def users_frames(stack: StackSummary) -> list[FrameSummary]:
     """The user's own frames; the innermost one of installed packages, if there are none."""
     own = [frame for frame in stack if _is_users(frame)]
-    return (
-        own or [frame for frame in stack if _is_in(frame, _directories("purelib", "platlib"))][-1:]
-    )
+    if own:
+        return own
+    installed = _directories("purelib", "platlib")
+    return [one for one in stack if _is_in(one, installed) and not _is_in(one, (_LIBRARY,))][-1:]
 
 
 def own_traceback(raised: BaseException) -> str:
@@ -107,8 +108,13 @@ def _is_users(frame: FrameSummary) -> bool:
 
 
 def _is_in(frame: FrameSummary, directories: tuple[str, ...]) -> bool:
-    path = os.path.realpath(frame.filename)
+    path = _real_path(frame.filename)
     return any(path.startswith(one + os.sep) for one in directories)
+
+
+@lru_cache(maxsize=4096)
+def _real_path(name: str) -> str:
+    return os.path.realpath(name)
 
 
 @cache

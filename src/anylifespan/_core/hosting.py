@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import Context, copy_context
-from types import coroutine
+from types import SimpleNamespace, coroutine
 from typing import Any
 
 from anyio import CancelScope, get_cancelled_exc_class
@@ -287,6 +288,21 @@ def current_token() -> Any:
     if on_trio():
         return sys.modules["trio"].lowlevel.current_trio_token()
     return sys.modules["asyncio"].get_running_loop()
+
+
+@contextmanager
+def recognised() -> Iterator[None]:
+    """Have anyio know the event loop in one of its callbacks, too.
+
+    It asks sniffio, where that is installed, which on asyncio knows an event loop by its task.
+    """
+    known: Any = getattr(sys.modules.get("sniffio"), "thread_local", SimpleNamespace(name=None))
+    before = known.name
+    known.name = before or "asyncio"  # trio has put down its name already
+    try:
+        yield
+    finally:
+        known.name = before
 
 
 def cancellations() -> tuple[type[BaseException], ...]:

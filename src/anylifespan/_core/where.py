@@ -25,7 +25,8 @@ from .attempt import attempt
 # The machinery between an application's frames and under its last one.
 _NOT_THE_APP = {"anylifespan", "anyio", "asyncio", "contextlib", "trio", "uvloop"}
 
-_Place = tuple[str, int, str]
+# File, line and function.
+Place = tuple[str, int, str]
 
 
 def where_waiting(coroutine: object) -> StackSummary:
@@ -40,13 +41,21 @@ def where_waiting(coroutine: object) -> StackSummary:
 
 def stacks_waiting(coroutine: object) -> list[StackSummary]:
     """The same, but a stack for each task; that of the coroutine itself comes first."""
-    stacks: list[list[_Place]] = attempt(lambda: _stacks(coroutine), [])
-    return [StackSummary.from_list([FrameSummary(*place) for place in stack]) for stack in stacks]
+    return [
+        StackSummary.from_list([FrameSummary(*place) for place in places])
+        for places in places_waiting(coroutine)
+    ]
 
 
-def places_in(coroutine: object) -> list[_Place]:
+def places_waiting(coroutine: object) -> list[list[Place]]:
+    """The same as plain data: nothing is read from files."""
+    nothing: list[list[Place]] = []
+    return attempt(lambda: _stacks(coroutine), nothing)
+
+
+def places_in(coroutine: object) -> list[Place]:
     """The frames of a coroutine alone, without those of the machinery, outermost first."""
-    nothing: list[_Place] = []
+    nothing: list[Place] = []
     return attempt(lambda: _places(coroutine), nothing)
 
 
@@ -60,13 +69,13 @@ def _module_of(frame: FrameType) -> str:
     return name if type(name) is str else ""  # code that was put together by hand may have none
 
 
-def _stacks(coroutine: object) -> list[list[_Place]]:
+def _stacks(coroutine: object) -> list[list[Place]]:
     first, *below = map(_places, _family(coroutine))
     # The order of tasks says nothing.
     return [first, *map(list, sorted(set(map(tuple, below))))]
 
 
-def _places(awaitable: object) -> list[_Place]:
+def _places(awaitable: object) -> list[Place]:
     return [
         (frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name)
         for frame in _frames(awaitable)

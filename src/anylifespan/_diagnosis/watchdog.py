@@ -9,35 +9,55 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from traceback import StackSummary, walk_stack
+from traceback import StackSummary
 
 import anyio
 
 from .._core.frames import own_frames, show
 from .._core.hosting import event_loop
 from .._core.log import Log
-from .._core.options import in_seconds
+from .._core.options import REPORT_AFTER, in_seconds
+from .profile import Profile
+from .sampler import Sampler, where_is
 
 _INTERVAL = 0.05
 # Seconds without a sign of life before an event loop is taken to be blocked.
 _PATIENCE = 0.5
+# How many lines are named on which a slow phase has spent its time.
+_LINES = 3
 # How often it is reported that one still is.
 _EVERY = 5.0
 
 
 @contextmanager
-def blocking_reported(phase: str, limit: float | None, log: Log) -> Iterator[None]:
-    """Log where the application blocks the event loop, while it does: from a thread.
+def time_reported(
+    phase: str, limit: float | None, log: Log, report_after: float = REPORT_AFTER
+) -> Iterator[None]:
+    """Log where the application blocks the event loop, while it does; and in the end, if it was
+    slow, where the time has gone.
 
     :param phase: of the application
-    :param limit: seconds that it may take; that this is over cannot be acted upon meanwhile
+    :param limit: seconds that it may take; that this is over cannot be acted upon while it blocks
+    :param report_after: seconds after which it was slow
     """
+    began_at = time.monotonic()
     reporter = _Reporter(phase, limit, log)
     reporter.start()
+    profile = Profile()
     try:
-        yield
+        with Sampler(_INTERVAL, profile.add):
+            yield
     finally:
         reporter.is_over.set()
+        seconds = time.monotonic() - began_at
+        lines = profile.lines()[:_LINES]
+        if seconds >= report_after and lines:
+            log.warning(
+                "The application's %s took %s: %s",
+                phase,
+                in_seconds(round(seconds, 1)),
+                "; ".join(map(str, lines)),
+            )
 
 
 class _Reporter(threading.Thread):
@@ -85,7 +105,7 @@ class _Reporter(threading.Thread):
             self._phase,
             in_seconds(round(time.monotonic() - self._began, 1)),
             over,
-            show(_where_is(self._watched)),
+            show(where_is(self._watched)),
         )
 
 
@@ -122,15 +142,7 @@ class Watchdog:
             now = time.monotonic()
             if now > self._deadline and now - self._alive_at > _PATIENCE:
                 break
-        self._give_up(own_frames(_where_is(self._main_thread)))
+        self._give_up(own_frames(where_is(self._main_thread)))
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)
-
-
-def _where_is(thread: int) -> StackSummary:
-    """The stack of a thread, outermost first; empty if it has ended."""
-    frame = sys._current_frames().get(thread)
-    stack = StackSummary.extract(() if frame is None else walk_stack(frame))
-    stack.reverse()
-    return stack

@@ -138,6 +138,7 @@ class _WithErrorsAsJson(click.Command):
     multiple=True,
     help="A leak that is known: its name, or where it was made, as */pool.py:42; may be repeated.",
 )
+@click.option("--profile", "profiles", is_flag=True, help="Show where the time has gone, by lines.")
 @click.option("--strict", is_flag=True, help="Take what --repeat finds for a failure.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result as JSON, and nothing else.")
 @click.option(
@@ -149,6 +150,7 @@ def check(
     repeat: int | None,
     max_startup: float | None,
     ignored: tuple[str, ...],
+    profiles: bool,
     strict: bool,
     as_json: bool,
     for_github: bool,
@@ -180,6 +182,7 @@ def check(
         lifespans=1,
         looks_for_leaks=False,
         ignored=ignored,
+        profiles=profiles,
         path=sys.path,
     )
     check = Check(

@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from functools import partial
 from traceback import StackSummary, walk_stack
 from typing import Any
@@ -17,6 +18,8 @@ import click
 
 from .. import LifespanCrashed, LifespanManager, LifespanUnsupported
 from .._diagnosis.leaks import Watch
+from .._diagnosis.profile import Profile
+from .._diagnosis.sampler import Sampler
 from .._diagnosis.watchdog import Watchdog
 from ._load import load_app
 from ._order import Letters, News, Order
@@ -25,6 +28,10 @@ from ._target import Target, run_on
 
 # Seconds that an event loop has to end, once nothing is left to do in it.
 _END = 5.0
+# Seconds between two samples of a profile.
+_INTERVAL = 0.01
+# Between a thread that computes and one that would look at it: a small part of that.
+_SWITCH_INTERVAL = 0.001
 
 
 def main(directory: str) -> None:
@@ -35,6 +42,8 @@ def main(directory: str) -> None:
     letters = Letters(directory)
     order = letters.order()
     sys.path[:] = order.path
+    if order.profiles:
+        sys.setswitchinterval(_SWITCH_INTERVAL)
     logging.basicConfig(level=order.log_level.upper(), format="%(levelname)s: %(message)s")
     try:
         _Lifespans(order, letters).run()
@@ -127,7 +136,12 @@ class _Lifespans:
         self.watchdog.expect_by(limit)
         self.news.begin(name, limit)
         self.send()
-        yield
+        profile = Profile()
+        try:
+            with Sampler(_INTERVAL, profile.add) if self.order.profiles else nullcontext():
+                yield
+        finally:
+            self.result.profile[name] = [asdict(line) for line in profile.lines()]
         phase.outcome = "complete"
 
     def give_up(self, where: StackSummary) -> None:

@@ -20,6 +20,7 @@ class Order:
     :ivar options: of the manager
     :ivar looks_for_leaks: whether to see what they leave behind
     :ivar ignored: patterns of leaks that are known
+    :ivar profiles: whether to see where the time goes
     :ivar path: where to import from, as in the process that orders
     """
 
@@ -31,6 +32,7 @@ class Order:
     lifespans: int
     looks_for_leaks: bool
     ignored: tuple[str, ...]
+    profiles: bool
     log_level: str
     path: list[str]
 

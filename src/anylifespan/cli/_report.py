@@ -6,16 +6,22 @@ import os
 from collections import Counter
 from traceback import StackSummary
 
+from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from .._diagnosis.leaks import Leak
+from .._diagnosis.profile import Line
 from ._result import LeftBehind, Phase, Place, Result
 
 # How many keys of a state are shown, and how many errors that were logged.
 _KEYS = 6
 _LOGGED = 3
+# How many lines of a profile are shown, from how many seconds on, and how long the bars are.
+_PROFILED = 10
+_SHORT = 0.001
+_BAR = 12
 _STYLES = {"complete": "green", "unsupported": "yellow", "not run": "dim"}
 
 
@@ -56,6 +62,7 @@ def print_details(console: Console, result: Result) -> None:
         text = "It held up the end of its process, which was killed: does a thread still run?"
         _print(console, f"{result.backend}: does not end", "bold yellow", text)
     _print_logged(console, result)
+    _print_profile(console, result)
     _print_left_behind(console, result)
 
 
@@ -128,6 +135,38 @@ def _print_logged(console: Console, result: Result) -> None:
     for one in result.logged[:_LOGGED]:
         line = one["message"].partition("\n")[0]
         console.print(Text(f"{one['logger']}: {line}"), soft_wrap=True)
+
+
+def _print_profile(console: Console, result: Result) -> None:
+    for phase, lines in result.profile.items():
+        spent = [
+            (one[how], how, Line(**one))
+            for one in lines
+            for how in ("waiting", "blocking")
+            if one[how] >= _SHORT
+        ]
+        spent.sort(key=lambda one: -one[0])
+        if spent:
+            heading = f"{result.backend}: where the time of the {phase} has gone"
+            console.print()
+            console.print(Text(heading, style="bold"))
+            console.print(_table_of_time(spent[:_PROFILED]))
+
+
+def _table_of_time(spent: list[tuple[float, str, Line]]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(3):
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    longest, *_ = spent[0]
+    for seconds, how, line in spent:
+        style = "red" if how == "blocking" else "cyan"
+        bar = Bar(longest, 0, seconds, width=_BAR, color=style)
+        file = os.path.relpath(line.file)
+        place = f"{line.file if file.startswith('..') else file}:{line.line} in {line.function}"
+        what = Text(how, style=style)
+        table.add_row(f"{seconds:.3f} s", what, bar, Text(f"{place}\n{line.code}"))
+    return table
 
 
 def _print_left_behind(console: Console, result: Result) -> None:

@@ -118,6 +118,7 @@ class Result:
     :ivar needs: the backend that it needs, if it is no failure that it does not run on this one
     :ivar logged: what it logged as an error in its startup: the logger and the message
     :ivar held_up: whether it held up the end of its process, which had to be killed
+    :ivar profile: by phase, the lines where the time of the last lifespan has gone
     """
 
     backend: str
@@ -133,6 +134,7 @@ class Result:
     left_behind: list[LeftBehind] | None = None
     logged: list[dict[str, str]] = field(default_factory=list)
     held_up: bool = False
+    profile: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def is_well(self) -> bool:

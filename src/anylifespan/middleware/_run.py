@@ -19,7 +19,7 @@ from .._core.manager import LifespanManager
 from .._core.options import Mode, check_seconds
 from .._core.protocol import Phase
 from .._core.runs import Runs
-from .._diagnosis.watchdog import blocking_reported
+from .._diagnosis.watchdog import time_reported
 from .._process.notice import notice_of_stop
 from .._process.server import Server
 from .._stop.drain import Drain
@@ -258,7 +258,7 @@ class Run(LifespanManager):
         """Whoever runs a server should know what it waits for."""
         if self._server is None:
             return nullcontext()
-        return blocking_reported(phase, limit, DEFAULT_LOG)
+        return time_reported(phase, limit, DEFAULT_LOG, self._report_after)
 
     def _on_notice(self, number: int) -> None:
         self._signal = number

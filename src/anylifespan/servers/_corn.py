@@ -22,7 +22,7 @@ from .._core.hosting import event_loop
 from .._core.log import DEFAULT_LOG, Log
 from .._core.manager import LifespanManager
 from .._core.options import check_seconds
-from .._diagnosis.watchdog import blocking_reported
+from .._diagnosis.watchdog import time_reported
 from .._process.signals import call_at_each, outliving_sigterm
 from .._stop.drain import Drain, within
 from ..errors import (
@@ -132,7 +132,7 @@ class Lifespan:
                 await self.manager.shutdown()
 
     def _reporting(self, phase: str, limit: float) -> AbstractContextManager[None]:
-        return blocking_reported(phase, limit, self.log)
+        return time_reported(phase, limit, self.log)
 
     async def wait_for_startup(self) -> None:
         """Wait until the startup is over.

@@ -20,7 +20,7 @@ from .._core.exceptions import describe, in_full
 from .._core.hosting import event_loop
 from .._core.log import Log
 from .._core.options import check_seconds
-from .._diagnosis.watchdog import blocking_reported
+from .._diagnosis.watchdog import time_reported
 from .._stop.drain import Drain
 from ..errors import (
     LifespanCrashed,
@@ -139,7 +139,7 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
         )
         try:
             limit = self.cfg.timeout or None
-            with blocking_reported("startup", limit, log), CancelScope() as self._startup:
+            with time_reported("startup", limit, log), CancelScope() as self._startup:
                 await manager.startup()
         except LifespanError as error:
             self.log.error("ASGI lifespan startup failed: %s", in_full(error))
@@ -169,7 +169,7 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
     async def _shut_down(self, manager: _manager.LifespanManager) -> None:
         try:
             limit = _shutdown_timeout(self.cfg.graceful_timeout)
-            with blocking_reported("shutdown", limit, Log(self.log)):
+            with time_reported("shutdown", limit, Log(self.log)):
                 await manager.shutdown()
         except LifespanError as error:
             self.log.error("ASGI lifespan shutdown error: %s", in_full(error))

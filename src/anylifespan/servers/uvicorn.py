@@ -25,7 +25,7 @@ from .._core.hosting import event_loop
 from .._core.log import Log
 from .._core.manager import LifespanManager
 from .._core.options import check_seconds
-from .._diagnosis.watchdog import blocking_reported
+from .._diagnosis.watchdog import time_reported
 from .._process.server import terminate
 from .._process.signals import are_handled, beside_handlers
 from .._stop.drain import Drain, within
@@ -239,7 +239,7 @@ class Lifespan:
             self.logger.info("Application shutdown complete.")
 
     def _reporting(self, phase: str) -> AbstractContextManager[None]:
-        return blocking_reported(phase, self._limits[phase], self._log)
+        return time_reported(phase, self._limits[phase], self._log)
 
     def _on_signal(self, number: int) -> None:
         self._signal = number
