@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from test_cli import LIMIT, TESTS, anylifespan, check, line_of, rows
 
+from anylifespan.cli import _fresh
+
 pytestmark = pytest.mark.processes
 
 ONE = ("--backend", "asyncio")
@@ -59,6 +61,22 @@ def test_but_where_it_is_asked_for_it_must_run(app: str) -> None:
     assert "trio: Lifespan" in done.stdout or "trio: StartupFailed" in done.stdout
     assert "needs asyncio:" not in done.stdout
     assert done.returncode == 1
+
+
+def test_one_whose_line_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "fails.py").write_text(
+        "import asyncio\n"
+        "async def app(scope, receive, send):\n"
+        "    await receive()\n"
+        "    answer = 'complete' if asyncio._get_running_loop() else 'failed'\n"
+        "    await send({'type': f'lifespan.startup.{answer}'})\n"
+        "    await receive()\n"
+        "    await send({'type': 'lifespan.shutdown.complete'})\n"
+    )
+    done = anylifespan("check", "fails:app", cwd=tmp_path)
+    said = "trio: needs asyncio: the application failed to start: no reason given\n"
+    assert done.stdout.endswith(said)
+    assert done.returncode == 0
 
 
 def test_one_that_runs_on_neither_fails_on_both() -> None:
@@ -140,6 +158,18 @@ def test_flags_of_python_are_passed_on() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
     assert "UserWarning: old" in done.stdout
     assert done.returncode == 1
+
+
+def test_on_windows_ctrl_c_comes_to_both_and_there_are_no_groups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(_fresh, "_END", 0.1)
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    _fresh._interrupt(process)
+    assert process.poll() is None
+    _fresh._kill(process)
+    assert process.poll() is not None
 
 
 # Several lifespans

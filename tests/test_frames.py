@@ -126,3 +126,29 @@ def test_a_traceback_of_a_group_is_cut_in_each_of_its_exceptions() -> None:
     assert "in callback" in text
     assert "/click/" not in text
     assert "frames of installed packages not shown)" in text
+
+
+def raised_in_a_library(code: str) -> Exception:
+    """What the function ``f`` of that code raises, without a frame of its caller."""
+    namespace: dict[str, Any] = {"__name__": "library"}
+    exec(compile(code, DATABASE, "exec"), namespace)
+    with pytest.raises((OSError, ZeroDivisionError)) as info:
+        namespace["f"]()
+    return info.value.with_traceback(info.tb.tb_next)
+
+
+def test_what_a_library_has_raised_before_is_shown_by_its_last_line() -> None:
+    """Where the line of the user's comes later, in the exception that was made of it."""
+    before = raised_in_a_library("def g(): 1 / 0\ndef f(): g()")
+    with pytest.raises(OSError, match="no connection") as info:
+        raise OSError("no connection") from before
+    text = own_traceback(info.value)
+    assert f'File "{DATABASE}", line 1, in g\n  (1 frame of installed packages not sh' in text
+    assert ", in f\n" not in text
+    assert ", in test_what_a_library" in text
+
+
+def test_without_any_frame_of_the_users_all_are_shown() -> None:
+    text = own_traceback(raised_in_a_library("def g(): 1 / 0\ndef f(): g()"))
+    assert f'File "{DATABASE}", line 1, in g\n' in text
+    assert f'File "{DATABASE}", line 2, in f\n' in text

@@ -8,7 +8,7 @@ is shown, and how many others there are. None of them is ours.
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache, partial
 from traceback import FrameSummary, StackSummary, TracebackException, walk_tb
 from typing import Any
@@ -59,7 +59,13 @@ def users_frames(stack: StackSummary) -> list[FrameSummary]:
 def own_traceback(raised: BaseException) -> str:
     """The traceback of an exception, and of those that led to it, each with its own frames."""
     whole = TracebackException.from_exception(raised)
-    _cut(whole)
+    exceptions = list(_chain(whole))
+    has_own = any(map(_is_users, (frame for one in exceptions for frame in one.stack)))
+    for one in exceptions:
+        one.stack = own_frames(one.stack)
+        # Between exceptions of the user's lines, those of libraries are shown by their last line.
+        if has_own and not any(map(_is_users, one.stack)):
+            one.stack = _last_of(one.stack)
     return "".join(whole.format()).rstrip()
 
 
@@ -94,12 +100,18 @@ def _innermost_line(stack: StackSummary) -> str:
     return f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
 
 
-def _cut(one: TracebackException | None) -> None:
+def _chain(one: TracebackException | None) -> Iterator[TracebackException]:
     if one is None:
         return
-    one.stack = own_frames(one.stack)
+    yield one
     for other in (one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())):
-        _cut(other)
+        yield from _chain(other)
+
+
+def _last_of(stack: CutStack) -> CutStack:
+    last = CutStack(stack[-1:])
+    last.left_out = stack.left_out + len(stack) - len(last)
+    return last
 
 
 def _is_users(frame: FrameSummary) -> bool:

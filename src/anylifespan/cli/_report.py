@@ -73,6 +73,10 @@ def print_failure(console: Console, result: Result) -> None:
         return
     which = f" (lifespan {result.lifespans})" if result.lifespans > 1 else ""
     _print(console, f"{result.backend}: {failure.error}{which}", "bold red", failure.message)
+    if failure.traceback and failure.at:
+        # The traceback may begin with what has led to this, somewhere in a library.
+        place = f"{failure.at['file']}:{failure.at['line']} in {failure.at['function']}"
+        console.print(Text(f"at {place}"), soft_wrap=True)
     if failure.where:
         waits = failure.error not in ("EventLoopBlocked", "ProcessEnded")
         console.print("It was waiting at:" if waits else "It is at:")

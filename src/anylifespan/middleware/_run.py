@@ -271,8 +271,7 @@ class Run(LifespanManager):
         if self._lifespan is not None and self._lifespan.is_over_with_loop:
             self._open.close()
             return
-        if self.crash is not None:
-            self._answer_crash(self.crash)
+        self._answer_crash()
 
     def _on_failure_in_background(self, raised: BaseException) -> None:
         if isinstance(raised, LifespanError):
@@ -285,14 +284,14 @@ class Run(LifespanManager):
         DEFAULT_LOG.error("The application did not start: %s", in_full(self._failure))
         if not isinstance(raised, LifespanError):
             self._exit_by(raised)
-        elif self.crash is not None:
-            self._answer_crash(self.crash)
+        else:
+            self._answer_crash()
 
-    def _answer_crash(self, crash: LifespanCrashed) -> None:
-        what = self._what_to_do_on_crash
+    def _answer_crash(self) -> None:
+        what, crash = self._what_to_do_on_crash, self.crash
         if what == "terminate":
             self._end_driver()
-        elif callable(what):
+        elif callable(what) and crash is not None:
             self._call = Call(what, crash, self._exit_by)
             self._call.start()
 

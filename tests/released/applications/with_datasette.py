@@ -1,0 +1,14 @@
+from database import connect
+from datasette import hookimpl
+from datasette.app import Datasette
+from datasette.plugins import pm
+
+
+class Plugin:
+    @hookimpl
+    def startup(self, datasette):
+        return connect
+
+
+pm.register(Plugin(), "database")
+app = Datasette(memory=True).app()

@@ -1,0 +1,4 @@
+from database import lifespan
+from fastapi import FastAPI
+
+app = FastAPI(lifespan=lifespan)
