@@ -74,6 +74,13 @@ def peers(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def released(session: nox.Session) -> None:
+    """Released applications, checked, tested and sabotaged: about ten minutes."""
+    install(session, "released")
+    session.run("python", "tests/released/run.py", *session.posargs)
+
+
+@nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
     """benchmarks/RESULTS.md and the plots of docs/performance.md: about ten minutes."""
     install(session, "bench")
@@ -107,6 +114,8 @@ def coverage(session: nox.Session) -> None:
     # itself.
     signals = "tests/test_cli.py::test_run_a_second_signal_in_a_hung_shutdown"
     options = ("-q", "-n", "auto", "--exhaustive", "-m", "not exhaustible", "--deselect", signals)
+    # What these start runs no other lines either.
+    options += ("--ignore=tests/test_benchmarks.py", "--ignore=tests/test_in_fixtures.py")
     session.run("coverage", "run", "-m", "pytest", *options, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")

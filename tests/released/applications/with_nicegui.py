@@ -1,8 +1,7 @@
-from database import connect
+from database import lifespan
 from fastapi import FastAPI
-from nicegui import app as nicegui_app
 from nicegui import ui
 
-app = FastAPI()
-nicegui_app.on_startup(connect)
+# Its own on_startup() does not wait for what it starts.
+app = FastAPI(lifespan=lifespan)
 ui.run_with(app)
