@@ -113,9 +113,9 @@ def coverage(session: nox.Session) -> None:
     # os._exit() coverage saves its data, where a signal handler that calls it may come to wait for
     # itself.
     signals = "tests/test_cli.py::test_run_a_second_signal_in_a_hung_shutdown"
-    options = ("-q", "-n", "auto", "--exhaustive", "-m", "not exhaustible", "--deselect", signals)
+    options = ["-q", "-n", "auto", "--exhaustive", "-m", "not exhaustible", "--deselect", signals]
     # What these start runs no other lines either.
-    options += ("--ignore=tests/test_benchmarks.py", "--ignore=tests/test_in_fixtures.py")
+    options += ["--ignore=tests/test_benchmarks.py", "--ignore=tests/test_in_fixtures.py"]
     session.run("coverage", "run", "-m", "pytest", *options, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")

@@ -221,7 +221,11 @@ async def logs_errors(scope: Any, receive: Any, send: Any) -> None:
     logger = logging.getLogger("shop")
     logger.propagate = False
     logger.warning("no more books")
-    for number in range(5):
+    try:
+        raise ConnectionError("refused")  # noqa: TRY301
+    except ConnectionError:
+        logger.exception("no database")
+    for number in range(4):
         logger.error("no database %s", number)
     await well_behaved(scope, receive, send)
 

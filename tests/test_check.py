@@ -238,7 +238,13 @@ def test_errors_that_it_logged_in_its_startup() -> None:
     done = check("logs_errors", *ONE)
     heading, *lines = done.stdout.partition("\n\n")[2].splitlines()
     assert heading == "asyncio: logged 5 errors in its startup"
-    assert lines == [f"shop: no database {number}" for number in range(3)]
+    line = line_of('raise ConnectionError("refused")')
+    place = f"{TESTS}/cli_apps.py:{line} in logs_errors"
+    assert lines == [
+        f"shop: no database: ConnectionError: refused, at {place}",
+        "shop: no database 0",
+        "shop: no database 1",
+    ]
     assert done.returncode == 0
 
 

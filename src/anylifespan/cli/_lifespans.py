@@ -17,6 +17,8 @@ import anyio.lowlevel
 import click
 
 from .. import LifespanCrashed, LifespanManager, LifespanUnsupported
+from .._core.exceptions import describe
+from .._core.frames import raised_at
 from .._diagnosis.leaks import Watch
 from .._diagnosis.profile import Profile
 from .._diagnosis.sampler import Sampler
@@ -182,7 +184,10 @@ def errors_noted(errors: list[dict[str, str]]) -> Iterator[None]:
 
     def noted(logger: Any, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR and logger.name != "anylifespan":
-            errors.append({"logger": logger.name, "message": record.getMessage()})
+            message, raised = record.getMessage(), (record.exc_info or (None, None))[1]
+            if raised is not None:
+                message += f": {describe(raised)}{raised_at(raised)}"
+            errors.append({"logger": logger.name, "message": message})
         handle(logger, record)
 
     logging.Logger.handle = noted  # type: ignore[method-assign, assignment]

@@ -5,5 +5,6 @@ from django.core.asgi import get_asgi_application
 
 from anylifespan import with_lifespan
 
-settings.configure(SECRET_KEY="of a test", ALLOWED_HOSTS=["*"])
+urlpatterns = []
+settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__)
 app = with_lifespan(ProtocolTypeRouter({"http": get_asgi_application()}), lifespan)

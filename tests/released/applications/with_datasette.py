@@ -5,6 +5,8 @@ from datasette.plugins import pm
 
 
 class Plugin:
+    __name__ = "database"
+
     @hookimpl
     def startup(self, datasette):
         return connect

@@ -10,5 +10,5 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.get("/")
-async def greet():
-    return await compiled.ainvoke({})
+def greet():
+    return compiled.invoke({})  # its ainvoke() needs asyncio
