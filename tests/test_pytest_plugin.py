@@ -306,6 +306,11 @@ def test_without_an_application(session: pytest.Pytester, app: str, text: str) -
         ("scope = package", "ERROR: anylifespan_scope must be one of *session, got 'package'"),
         ("shutdown_timeout = soon", "*must be a number of seconds, or none, got 'soon'"),
         ("startup_timeout = -1", "*startup_timeout must be zero or more seconds*"),
+        (
+            "backends = asyncio curio",
+            "ERROR: anylifespan_backends must be of asyncio, trio, got *",
+        ),
+        ("base_url = shop.example", "ERROR: anylifespan_base_url must begin with http*'shop.exam*"),
         ("mode = maybe", '*mode must be "auto", "on" or "off", got \'maybe\''),
     ],
 )
@@ -313,6 +318,57 @@ def test_bad_options(session: pytest.Pytester, option: str, text: str) -> None:
     done = run(session, A_REQUEST, f"anylifespan_{option}")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines([text])
+
+
+@pytest.mark.parametrize(
+    ("backends", "passed", "left_out"),
+    [("", 5, 0), ("asyncio trio", 5, 0), ("asyncio", 3, 2), ("trio", 3, 2)],
+)
+def test_the_backends_that_the_application_runs_on(
+    session: pytest.Pytester, backends: str, passed: int, left_out: int
+) -> None:
+    """Other tests run as ever."""
+    done = run(session, A_REQUEST, f"anylifespan_backends = {backends}")
+    done.assert_outcomes(passed=passed, deselected=left_out)
+
+
+def test_a_backend_with_options(session: pytest.Pytester) -> None:
+    tests = (
+        A_REQUEST
+        + """
+@pytest.fixture(params=[("asyncio", {"use_uvloop": True}), ("trio", {})])
+def anyio_backend(request):
+    return request.param
+"""
+    )
+    run(session, tests, "anylifespan_backends = asyncio").assert_outcomes(passed=3, deselected=2)
+
+
+def test_a_backend_that_is_no_parameter_is_left_alone(session: pytest.Pytester) -> None:
+    tests = (
+        A_REQUEST
+        + """
+@pytest.fixture
+def anyio_backend():
+    return "trio"
+"""
+    )
+    run(session, tests, "anylifespan_backends = asyncio").assert_outcomes(passed=3)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "url"),
+    [
+        ("", "http://test"),
+        ("anylifespan_base_url = https://shop.example/v1", "https://shop.example/v1/"),
+    ],
+)
+def test_what_urls_are_relative_to(session: pytest.Pytester, configuration: str, url: str) -> None:
+    tests = f"""
+async def test_one(asgi_client):
+    assert str(asgi_client.base_url) == {url!r}
+"""
+    run(session, tests, configuration).assert_outcomes(passed=2)
 
 
 def test_where_it_is_not_used_it_imports_nothing() -> None:

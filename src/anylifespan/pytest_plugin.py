@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import pkgutil
 import traceback
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,6 +32,8 @@ class _Up:
 _UP = pytest.StashKey["dict[LifespanManager, _Up]"]()
 # Not "package", which pytest takes for "session" where a plugin defines the fixture.
 _SCOPES = ("function", "class", "module", "session")
+_BACKENDS = ("asyncio", "trio")
+_LISTS = ("anylifespan_ignore_leaks", "anylifespan_backends")
 _OPTIONS = {
     "anylifespan_app": 'the application of asgi_app: "module:attribute"',
     "anylifespan_mode": "the mode of asgi_lifespan: on (the default), auto or off",
@@ -39,13 +41,15 @@ _OPTIONS = {
     "anylifespan_shutdown_timeout": "seconds the shutdown may take (30); none for no limit",
     "anylifespan_leaks": "what to do about what is left behind: warn (the default), error or off",
     "anylifespan_ignore_leaks": "patterns of known leaks: of names, or of places as */pool.py:42",
+    "anylifespan_backends": "on what the application runs: asyncio, trio, or (the default) both",
+    "anylifespan_base_url": "what the URLs of asgi_client are relative to (http://test)",
     "anylifespan_scope": f"the scope of the fixtures: {', '.join(_SCOPES)}; by default the first",
 }
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     for name, text in _OPTIONS.items():
-        if name == "anylifespan_ignore_leaks":
+        if name in _LISTS:
             parser.addini(name, text, type="args", default=[])
         else:
             parser.addini(name, text, default="")
@@ -60,6 +64,15 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"anylifespan_scope must be one of {', '.join(_SCOPES)}, got {_scope('', config)!r}"
         )
+    unknown = set(_backends(config)) - set(_BACKENDS)
+    if unknown:
+        raise pytest.UsageError(
+            f"anylifespan_backends must be of {', '.join(_BACKENDS)}, got {', '.join(unknown)}"
+        )
+    if not _base_url(config).startswith(("http://", "https://")):
+        raise pytest.UsageError(
+            f"anylifespan_base_url must begin with http:// or https://, got {_base_url(config)!r}"
+        )
     try:
         check_mode(_mode(config))
         check_leaks(*_leaks(config))
@@ -67,6 +80,30 @@ def pytest_configure(config: pytest.Config) -> None:
             check_seconds(name, _seconds(config, name))
     except ValueError as exc:
         raise pytest.UsageError(f"in the options of anylifespan: {exc}") from exc
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what would run an application on a backend that it is not made for."""
+    left_out = [item for item in items if _backend_of(item) not in (None, *_backends(config))]
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def _backend_of(item: pytest.Item) -> str | None:
+    """That on which it runs an application; None if it runs none, or does not say where."""
+    if "asgi_lifespan" not in getattr(item, "fixturenames", ()):
+        return None
+    backend = getattr(getattr(item, "callspec", None), "params", {}).get("anyio_backend")
+    return backend[0] if isinstance(backend, tuple) else backend
+
+
+def _backends(config: pytest.Config) -> Sequence[str]:
+    return config.getini("anylifespan_backends") or _BACKENDS
+
+
+def _base_url(config: pytest.Config) -> str:
+    return config.getini("anylifespan_base_url") or "http://test"
 
 
 def _scope(fixture_name: str, config: pytest.Config) -> Any:
@@ -152,14 +189,16 @@ async def asgi_lifespan(
 
 
 @pytest.fixture(scope=_scope)
-async def asgi_client(asgi_lifespan: LifespanManager) -> AsyncIterator[ASGIClient]:
+async def asgi_client(
+    asgi_lifespan: LifespanManager, pytestconfig: pytest.Config
+) -> AsyncIterator[ASGIClient]:
     """An ``AsyncClient`` of httpx2, or else httpx, for the application that is up.
 
     Its ``lifespan`` is the :class:`~anylifespan.LifespanManager`.
     """
     from .testing import ASGIClient
 
-    async with ASGIClient(asgi_lifespan) as client:
+    async with ASGIClient(asgi_lifespan, base_url=_base_url(pytestconfig)) as client:
         yield client
 
 
