@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pydoc
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,16 @@ def names_for_type_checkers() -> dict[str, str]:
 def test_type_checkers_see_what_there_is() -> None:
     assert names_for_type_checkers() == anylifespan._MODULES
     assert set(anylifespan._MODULES) <= set(dir(anylifespan))
+
+
+def test_a_star_and_help_show_them() -> None:
+    assert sorted(anylifespan._MODULES) == anylifespan.__all__
+    names: dict[str, object] = {}
+    exec("from anylifespan import *", names)
+    assert set(anylifespan.__all__) <= set(names)
+    text = pydoc.plain(pydoc.render_doc(anylifespan))
+    for name in anylifespan.__all__:
+        assert f"class {name}(" in text or f"    {name}(" in text
 
 
 @pytest.mark.parametrize("name", anylifespan._MODULES)

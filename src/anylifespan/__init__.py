@@ -23,6 +23,25 @@ if TYPE_CHECKING:
     from .errors import StartupTimeout as StartupTimeout
     from .middleware import LifespanMiddleware as LifespanMiddleware
 
+__all__ = [
+    "Draining",
+    "LifespanCrashed",
+    "LifespanError",
+    "LifespanManager",
+    "LifespanMiddleware",
+    "LifespanProtocolError",
+    "LifespanUnsupported",
+    "Phase",
+    "ShutdownFailed",
+    "ShutdownTimeout",
+    "StartupFailed",
+    "StartupTimeout",
+    "combine",
+    "draining",
+    "lifespan_of",
+    "with_lifespan",
+]
+
 __version__ = "0.1.0"
 
 # Imported when they are first used: pytest imports this package for its plugin, wherever it is
