@@ -5,7 +5,9 @@ An object here is anything that drives lifespans on behalf of others.
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -14,7 +16,7 @@ from typing import Any
 import anyio
 import pytest
 from conftest import BACKENDS
-from plain_server import request
+from plain_server import plain_server, request
 
 from anylifespan import (
     LifespanManager,
@@ -22,6 +24,7 @@ from anylifespan import (
     combine,
     with_lifespan,
 )
+from anylifespan._core.hosting import current_token
 from anylifespan.compat import asgi_lifespan
 
 pytestmark = pytest.mark.anyio
@@ -202,3 +205,25 @@ async def test_without_a_state_the_latest_is_meant(wrapper: Any) -> None:
     app = wrapper(Application())
     async with LifespanManager(app), LifespanManager(app):
         assert await answer(app) == "number 2, by lifespan 2"
+
+
+@pytest.mark.parametrize("way", ["by the server", "by a request"])
+def test_no_event_loop_is_kept_but_the_last(backend: str, way: str) -> None:
+    """A test run has a new one for each test, and one application."""
+    middleware = LifespanMiddleware(Application())
+    loops: list[Any] = []
+
+    async def serve() -> None:
+        loops.append(weakref.ref(current_token()))
+        if way == "by a request":
+            await request(middleware)
+            return
+        async with plain_server(middleware) as server:
+            await server.ask("startup")
+            await server.ask("shutdown")
+
+    for _ in range(4):
+        name, options = BACKENDS[backend]()
+        anyio.run(serve, backend=name, backend_options=options)
+    gc.collect()
+    assert sum(loop() is not None for loop in loops) <= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from .._core.application import ASGI3App, ASGIApp, Receive, Scope, Send, as_asgi3, wrapped_last
 from .._core.ctrl_c import protected, unprotected
@@ -118,8 +118,10 @@ class LifespanMiddleware:
         self._runs: Runs[ASGI3App] = Runs()  # how requests call the application in each
         Run(app, self._runs, {}, **self._options)  # raises now if an option is wrong
         self._health = Health(liveness_path, readiness_path)
-        # By the event loop. One that is over is still asked how it ended.
-        self._latest: WeakKeyDictionary[Any, Run] = WeakKeyDictionary()
+        # By the event loop, which is not to be kept from being collected; the last one of all is
+        # kept, to be asked how it ended.
+        self._latest: WeakKeyDictionary[Any, ref[Run]] = WeakKeyDictionary()
+        self._last: Run | None = None
         self._starts = StartsByRequest(repr(self), self._new_run)
 
     def __repr__(self) -> str:
@@ -178,15 +180,17 @@ class LifespanMiddleware:
 
     def _new_run(self, scope: Scope | None = None, **options: Any) -> Run:
         run = Run(self.app, self._runs, scope or {}, **self._options, **options)
-        self._latest[current_token()] = run
+        self._latest[current_token()] = ref(run)
+        self._last = run
         return run
 
     def _run(self) -> Run | None:
         """The latest in the running event loop; outside of one, in any."""
         try:
-            return self._latest.get(current_token())
+            latest = self._latest.get(current_token())
         except RuntimeError:
-            return next(reversed([*self._latest.values()]), None)
+            return self._last
+        return None if latest is None else latest()
 
 
 def _check_that_it_gets_lifespans(app: Any) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from anyio import Event
 
@@ -41,7 +41,7 @@ class StartsByRequest:
         self._new_run = new_run
         # By the event loop.
         self._under_way: WeakKeyDictionary[Any, _Start] = WeakKeyDictionary()
-        self._up: WeakKeyDictionary[Any, Run] = WeakKeyDictionary()
+        self._up: WeakKeyDictionary[Any, ref[Run]] = WeakKeyDictionary()
         self._has_warned = False
 
     async def start(self, scope: Scope) -> bool:
@@ -66,7 +66,8 @@ class StartsByRequest:
 
     async def undo(self) -> None:
         """Shut it down again: the server of this event loop sends its lifespan after all."""
-        run = self._up.pop(current_token(), None)
+        up = self._up.pop(current_token(), None)
+        run = None if up is None else up()
         if run is not None:
             await _shut_down(run)
 
@@ -81,7 +82,7 @@ class StartsByRequest:
             DEFAULT_LOG.error("The application is not available: %s", in_full(error))
             return False
         run.open_to_requests(_with_own_state_first(run))
-        self._up[token] = run
+        self._up[token] = ref(run)  # or the event loop could never be collected
         _shut_down_with_reactor(run)
         return True
 
@@ -105,11 +106,12 @@ class StartsByRequest:
 
 def _with_own_state_first(run: Run) -> ASGI3App:
     """The state in the scope of such a request is that of somebody else."""
-    app, state = run.app, run.state
+    app = run.app
 
     async def own_state_first(scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("state"):
-            scope["state"] = {**scope["state"], **state}
+            # This also keeps the run, as long as requests find it.
+            scope["state"] = {**scope["state"], **run.state}
         return await app(scope, receive, send)
 
     return own_state_first
