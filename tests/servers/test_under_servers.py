@@ -295,8 +295,10 @@ def test_nothing_is_lost_that_could_finish_in_time(case: Case, record: Record) -
         "quick request: not answered",
     }
     lost = record.output.count("app: quick request") - quick.get("quick request: 200", 0)
-    # Anycorn may close a connection that it has taken just before it stops.
-    assert lost in ((0, 1) if case.server.package == "anycorn" else (0,))
+    # Hypercorn on trio, and so Anycorn, closes an idle connection when it stops, even if a request
+    # has come in meanwhile.
+    closes_connections = case.name == "hypercorn, trio" or case.server.package == "anycorn"
+    assert lost in ((0, 1) if closes_connections else (0,))
 
 
 def test_that_all_servers_are_installed(request: pytest.FixtureRequest) -> None:
