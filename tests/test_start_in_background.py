@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 import anyio
@@ -20,6 +21,9 @@ from anylifespan import (
     StartupTimeout,
 )
 from anylifespan._process.server import Server
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
 
 pytestmark = pytest.mark.anyio
 
@@ -245,3 +249,79 @@ async def test_started_by_a_probe() -> None:
         start, _ = await request(middleware, method="GET", path="/ready")
         assert start["status"] == status
         await anyio.sleep(4)
+
+
+@pytest.mark.parametrize("exit_", [SystemExit(7), KeyboardInterrupt()], ids=["exit", "Ctrl-C"])
+async def test_an_exit_in_a_group_ends_the_driver(exit_: BaseException) -> None:
+    group = BaseExceptionGroup("two", [Boom("another"), exit_])
+    middleware = in_background(receives, raises(group))
+    raised: list[BaseException] = []
+
+    async def lifespan() -> None:
+        async def receive() -> dict[str, Any]:
+            await wait_all_tasks_blocked()
+            return {"type": "lifespan.startup"} if not sent else await anyio.sleep_forever()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        sent: list[Any] = []
+        try:
+            await middleware({"type": "lifespan", "state": {}}, receive, send)
+        except BaseException as exc:
+            raised.append(exc)
+
+    await lifespan()
+    assert raised == [exit_]
+    assert middleware.crash is not None
+
+
+async def test_a_startup_that_has_failed_in_the_moment_of_the_stop() -> None:
+    """The application has said so, and is still cleaning up."""
+    failed = sends("lifespan.startup.failed", "no database")
+    middleware = in_background(receives, failed, sleeps(3))
+    async with plain_server(middleware) as server:
+        await server.ask("startup")
+        await wait_all_tasks_blocked()
+        answer = await server.ask("shutdown")
+    assert answer["type"] == "lifespan.shutdown.failed"
+    assert "no database" in answer["message"]
+
+
+async def test_on_crash_of_a_failure_at_the_stop_is_cancelled() -> None:
+    calls: list[str] = []
+
+    async def on_crash(crash: LifespanCrashed) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            calls.append("cancelled")
+
+    failed = sends("lifespan.startup.failed", "no database")
+    middleware = in_background(receives, failed, on_crash=on_crash)
+    async with plain_server(middleware) as server:
+        await server.ask("startup")
+        since = anyio.current_time()
+        await server.ask("shutdown")
+        assert anyio.current_time() - since < 1
+    assert calls in (["cancelled"], [])
+
+
+async def test_started_by_a_request_it_is_tried_again() -> None:
+    fails = True
+
+    async def decides(receive: Any, send: Any) -> None:
+        await sends(f"lifespan.startup.{'failed' if fails else 'complete'}")(receive, send)
+        if not fails:
+            await hangs(receive, send)
+
+    middleware = in_background(receives, decides, readiness_path="/ready")
+    for _ in range(2):
+        start, _body = await request(middleware)
+        assert start["status"] == 503
+        await wait_all_tasks_blocked()
+    fails = False
+    start, _body = await request(middleware, method="GET", path="/ready")
+    assert start["status"] == 503
+    await wait_all_tasks_blocked()
+    assert await request(middleware) == SERVED

@@ -39,6 +39,13 @@ def contains(raised: BaseException | None, kinds: tuple[type[BaseException], ...
     return isinstance(raised, kinds)
 
 
+def exit_in(raised: BaseException) -> BaseException | None:
+    """The KeyboardInterrupt or SystemExit that it is, or that is in a group."""
+    if isinstance(raised, BaseExceptionGroup):
+        return next(filter(None, map(exit_in, raised.exceptions)), None)
+    return raised if isinstance(raised, EXITS) else None
+
+
 def is_cancellation(raised: BaseException) -> bool:
     """Whether it is nothing but an event loop's cancellation."""
     if isinstance(raised, BaseExceptionGroup):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from anyio import CancelScope, Event
+from anyio.lowlevel import checkpoint
 
 from .._core.ctrl_c import protected
-from .._core.exceptions import EXITS
+from .._core.exceptions import is_cancellation
 from .._core.hosting import event_loop
 from .._core.log import DEFAULT_LOG
-from ..errors import LifespanError
 
 
 @protected
@@ -45,10 +45,13 @@ class StartInBackground:
     async def _run(self) -> None:
         try:
             with self._scope:
+                await checkpoint()  # an eager task must not fail before it is known who it is
                 await self._startup()
             if self._scope.cancelled_caught:
                 DEFAULT_LOG.info("Application startup cancelled.")
-        except (LifespanError, *EXITS) as exc:
+        except BaseException as exc:
+            if is_cancellation(exc):
+                raise
             self._on_failure(exc)
         finally:
             self._over.set()

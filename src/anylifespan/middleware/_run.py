@@ -9,9 +9,10 @@ from typing import Any
 
 from anyio import CancelScope
 
+from .._core import outcome
 from .._core.application import ASGI3App, ASGIApp, Receive, Scope, Send
 from .._core.ctrl_c import protected
-from .._core.exceptions import in_full
+from .._core.exceptions import describe, exit_in, in_full
 from .._core.hosting import event_loop
 from .._core.lifespan import Lifespan
 from .._core.log import DEFAULT_LOG
@@ -225,10 +226,13 @@ class Run(LifespanManager):
         try:
             if self._background is not None:
                 await self._background.end()
+                if self._call is not None:
+                    self._call.cancel()  # it may have failed only now
             with self._reporting("shutdown", self._shutdown_timeout):
                 await self.shutdown()
-            if self._failure is not None:
-                raise self._failure
+            failure = self._failure or self._failure_at_the_stop()
+            if failure is not None:
+                raise failure
         finally:
             self._open.close()
             if self._call is not None:
@@ -277,15 +281,29 @@ class Run(LifespanManager):
         if isinstance(raised, LifespanError):
             self._failure = raised
         else:
-            self._failure = StartupFailed("the application ended the process in its startup")
+            self._failure = StartupFailed(f"the application raised {describe(raised)}")
             self._failure.__cause__ = raised
         if isinstance(raised, LifespanCrashed):
             return  # right after the startup: it has been answered as a crash
         DEFAULT_LOG.error("The application did not start: %s", in_full(self._failure))
-        if not isinstance(raised, LifespanError):
-            self._exit_by(raised)
+        ends_process = exit_in(raised)
+        if ends_process is not None:
+            self._exit_by(ends_process)
+        elif self._context is not None:
+            self._open.close()  # it was started by a request: the next one tries again
         else:
             self._answer_crash()
+
+    def _failure_at_the_stop(self) -> BaseException | None:
+        """What was wrong with a startup that failed, or was over, in the moment of the stop.
+
+        Its own task was cancelled, which is raised there before anything else.
+        """
+        if self._background is None or self._is_up or self._lifespan is None:
+            return None
+        return outcome.startup_error(
+            self._lifespan, timeout=self._startup_timeout
+        ) or outcome.shutdown_error(self._lifespan, timeout=self._shutdown_timeout)
 
     def _answer_crash(self) -> None:
         what, crash = self._what_to_do_on_crash, self.crash
