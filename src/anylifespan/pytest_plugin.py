@@ -86,7 +86,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what would run an application on a backend that it is not made for."""
     left_out = [item for item in items if _backend_of(item) not in (None, *_backends(config))]
     if left_out:
-        items[:] = [item for item in items if item not in left_out]
+        known = set(left_out)
+        items[:] = [item for item in items if item not in known]
         config.hook.pytest_deselected(items=left_out)
 
 

@@ -399,7 +399,6 @@ class Lifespan:
                     self._run_out_of_time()
                 else:
                     self._report()
-        self._progress = None
         if self.decided_at is not None and self.decided_at > deadline:
             self._log_lateness("startup", self.decided_at - self.started_at, timeout)
 
@@ -502,7 +501,7 @@ class Lifespan:
         """When to report that it is not done, unless it has said its last word."""
         if self._last_word_at < math.inf:
             return math.inf
-        if self._progress is None:
+        if self._progress is None or self._progress.doing != doing:
             self._progress = Progress(doing, since, limit, self._report_after, self._log)
         return self._progress.due_at
 

@@ -17,15 +17,16 @@ class Progress:
     :param began_at: when the phase began, in seconds by the event loop's clock
     :param limit: seconds that it may take; infinity for no limit
     :param report_after: seconds until the first report; infinity for none at all
+    :ivar doing: the same
     :ivar due_at: when the next report is due, by the same clock
     """
 
-    __slots__ = ("_began_at", "_doing", "_limit", "_log", "due_at")
+    __slots__ = ("_began_at", "_limit", "_log", "doing", "due_at")
 
     def __init__(
         self, doing: str, began_at: float, limit: float, report_after: float, log: Log
     ) -> None:
-        self._doing = doing
+        self.doing = doing
         self._began_at = began_at
         self._limit = limit
         self._log = log
@@ -41,7 +42,7 @@ class Progress:
         limit = "no limit" if self._limit == math.inf else f"limit: {in_seconds(self._limit)}"
         self._log.warning(
             "The application is still %s after %s (%s), waiting at %s",
-            self._doing,
+            self.doing,
             in_seconds(round(elapsed, 1)),
             limit,
             innermost_lines(stacks_waiting(coroutine)),

@@ -14,8 +14,9 @@ from .._core.hosting import event_loop, recognised
 from .._core.where import Place, places_waiting
 
 # The frames of an event loop, above which there are those of what it runs.
-_EVENT_LOOPS = ("asyncio", "trio", "uvloop", "anyio", "selectors")
-_OURS = __name__.partition(".")[0]
+_EVENT_LOOPS = ("asyncio", "trio", "uvloop", "anyio")
+# What is not blamed: an event loop waits in selectors, too.
+_NOBODY = (__name__.partition(".")[0], "selectors")
 # To look takes the longer the more tasks there are; it may take this part of the time, at most.
 _SHARE = 0.01
 # After so many intervals without an answer, the event loop is taken to be blocked.
@@ -128,7 +129,7 @@ class Sampler(threading.Thread):
             module = str(frame.f_globals.get("__name__")).partition(".")[0]
             if module in _EVENT_LOOPS:
                 break
-            if module != _OURS:
+            if module not in _NOBODY:
                 code = frame.f_code
                 places.append((code.co_filename, frame.f_lineno or 0, code.co_name))
             frame = frame.f_back
