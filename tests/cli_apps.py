@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 import warnings
@@ -244,3 +246,58 @@ async def cleans_up(scope: Any, receive: Any, send: Any) -> None:
 async def warns(scope: Any, receive: Any, send: Any) -> None:
     warnings.warn("old", UserWarning, stacklevel=1)
     await well_behaved(scope, receive, send)
+
+
+async def forks(scope: Any, receive: Any, send: Any) -> None:
+    """Workers that end by ``os._exit()``, some of them after it."""
+    context = multiprocessing.get_context("fork")
+    for seconds in (0, 0, 0, 0.5):
+        context.Process(target=time.sleep, args=(seconds,)).start()
+    await well_behaved(scope, receive, send)
+
+
+async def leaves_a_process(scope: Any, receive: Any, send: Any) -> None:
+    subprocess.Popen(["sleep", "60"])  # noqa: ASYNC220
+    await well_behaved(scope, receive, send)
+
+
+async def logs_badly(scope: Any, receive: Any, send: Any) -> None:
+    logging.getLogger("shop").error("%d books", "many")
+    await well_behaved(scope, receive, send)
+
+
+async def ends_by_a_signal_without_a_name(scope: Any, receive: Any, send: Any) -> None:
+    os.kill(os.getpid(), signal.SIGRTMIN + 6)
+
+
+async def fails_the_third_time(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    _starts.append(1)
+    if len(_starts) == 3:
+        raise RuntimeError("port in use")
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def is_slow_on_asyncio(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    if not _on_trio():
+        await asyncio.sleep(0.3)
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def prints_snow(scope: Any, receive: Any, send: Any) -> None:
+    for _ in range(2):
+        print("\N{SNOWMAN}", flush=True)
+    await well_behaved(scope, receive, send)
+
+
+slow_to_stop = app(receives, started, receives, sleeps(0.6), sends("lifespan.shutdown.complete"))
+
+
+async def tells_its_process(scope: Any, receive: Any, send: Any) -> None:
+    print(os.getpid(), flush=True)
+    await anyio.sleep_forever()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ntpath
 import os
 import re
 import signal
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 from test_cli import LIMIT, TESTS, anylifespan, check, line_of, rows
 
-from anylifespan.cli import _fresh
+from anylifespan.cli import _fresh, _report
+from anylifespan.cli._order import Order
 
 pytestmark = pytest.mark.processes
 
@@ -134,6 +136,94 @@ def test_it_holds_up_the_end() -> None:
     assert done.returncode == 0
 
 
+def test_its_own_processes_are_none_of_ours() -> None:
+    done = check("forks", *ONE)
+    assert rows(done.stdout)[1][:3] == ["asyncio", "complete 0 s", "complete 0 s"]
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+def test_a_process_that_it_leaves_is_ended_and_reported() -> None:
+    done = check("leaves_a_process", *ONE)
+    assert "asyncio: does not end\n" in done.stdout
+    assert done.returncode == 0
+
+
+def test_a_signal_without_a_name() -> None:
+    done = check("ends_by_a_signal_without_a_name", *ONE)
+    said = f"the application ended the process by signal {signal.SIGRTMIN + 6} during its startup"
+    assert said in done.stdout
+
+
+def test_what_logging_makes_of_a_wrong_call_is_no_failure() -> None:
+    done = check("logs_badly", *ONE)
+    assert "asyncio: logged 1 error in its startup\nshop: %d books\n" in done.stdout
+    assert done.returncode == 0
+
+
+def test_what_it_prints_may_not_be_printable_here() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    arguments = ("--app-dir", str(TESTS), *ONE)
+    done = anylifespan("check", "cli_apps:prints_snow", *arguments, env=environment)
+    assert done.stdout.startswith("\\u2603\n\\u2603\n")
+    assert done.returncode == 0
+
+
+def test_modules_beside_the_application_do_not_take_the_place_of_pythons(tmp_path: Path) -> None:
+    # The library imports it before it imports the application.
+    (tmp_path / "random.py").write_text("raise ImportError('this is another random')\n")
+    (tmp_path / "main.py").write_text(
+        "async def well(scope, receive, send):\n"
+        "    for phase in ('startup', 'shutdown'):\n"
+        "        await receive()\n"
+        "        await send({'type': f'lifespan.{phase}.complete'})\n"
+    )
+    # As the command does it, unlike python -m.
+    program = "import sys; sys.path.pop(0); from anylifespan.__main__ import main; main()"
+    command = [sys.executable, "-c", program, "check", "main:well", *ONE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_the_command_ends_the_process_too(number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "anylifespan", "check", "cli_apps:tells_its_process"]
+    process = subprocess.Popen(
+        [*command, "--app-dir", str(TESTS), "--startup-timeout", "none"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    other = int(process.stdout.readline())
+    process.send_signal(number)
+    process.communicate(timeout=LIMIT)
+    assert process.returncode == 128 + number
+    with pytest.raises(ProcessLookupError):
+        os.kill(other, 0)
+
+
+def test_the_limit_of_the_startup_is_none_of_the_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_fresh, "_PATIENCE", 0.1)
+    order = Order(
+        "cli_apps:slow_to_stop",
+        factory=False,
+        app_dir=str(TESTS),
+        options={"mode": "auto", "startup_timeout": 0.2, "shutdown_timeout": None},
+        backend="asyncio",
+        lifespans=1,
+        looks_for_leaks=False,
+        ignored=(),
+        profiles=False,
+        log_level="info",
+    )
+    news = _fresh.run_in_fresh_process(
+        order, on_news=lambda _: None, out=lambda _: None, err=lambda _: None
+    )
+    assert news.result.failure is None
+
+
 def test_ctrl_c_lets_it_clean_up() -> None:
     command = [sys.executable, "-m", "anylifespan", "check", "cli_apps:cleans_up"]
     process = subprocess.Popen(
@@ -204,6 +294,13 @@ def test_which_lifespan_has_failed(tmp_path: Path) -> None:
     assert done.returncode == 1
 
 
+def test_only_the_second_start_can_be_the_one_too_many() -> None:
+    done = check("fails_the_third_time", *ONE, "--repeat", "4")
+    assert "asyncio: StartupFailed (lifespan 3)" in done.stdout
+    assert "starts only once" not in done.stdout
+    assert done.returncode == 1
+
+
 # What it says
 
 
@@ -254,6 +351,17 @@ def test_a_startup_that_is_too_slow() -> None:
     assert "asyncio: StartupTooSlow\nthe startup took 0.2" in done.stdout
     assert "more than the 0.1 of --max-startup" in done.stdout
     assert done.returncode == 1
+
+
+def test_another_backend_is_no_excuse_for_being_slow() -> None:
+    done = check("is_slow_on_asyncio", "--max-startup", "0.2")
+    assert "asyncio: StartupTooSlow\n" in done.stdout
+    assert done.returncode == 1
+
+
+def test_a_file_on_another_drive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "path", ntpath)
+    assert _report._relative(r"C:\\Python\\json.py", r"D:\\shop") == r"C:\\Python\\json.py"
 
 
 def test_annotations_for_github(monkeypatch: pytest.MonkeyPatch) -> None:

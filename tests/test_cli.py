@@ -132,7 +132,7 @@ def impatient(tmp_path: Path) -> tuple[str, ...]:
     (tmp_path / "impatient.py").write_text(
         "import anylifespan._core.lifespan, anylifespan.cli._lifespans, anylifespan.cli._run, sys\n"
         "anylifespan._core.lifespan.PATROL = 0.1\n"
-        "anylifespan.cli._lifespans._END = anylifespan.cli._run._END = 0.1\n"
+        "anylifespan.cli._lifespans.END = anylifespan.cli._run._END = 0.1\n"
         f"sys.path.insert(0, {str(TESTS)!r})\n"
         "from cli_apps import *\n"
     )

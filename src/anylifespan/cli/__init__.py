@@ -183,7 +183,6 @@ def check(
         looks_for_leaks=False,
         ignored=ignored,
         profiles=profiles,
-        path=sys.path,
     )
     check = Check(
         order,

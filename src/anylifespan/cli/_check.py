@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,19 +34,21 @@ class Verdict:
 
     def judge(self, results: list[Result]) -> bool:
         """Complete the results; whether all is well."""
-        for result in results:
-            self._judge_seconds(result)
         runs_on = [one.backend for one in results if one.supported and one.failure is None]
         if runs_on and not self.everywhere:
             for result in results:
                 if result.backend not in runs_on:
                     result.needs = " or ".join(runs_on)
+        for result in results:
+            self._judge_seconds(result)
         left_behind = self.strict and any(one.left_behind for one in results if one.needs is None)
         return all(result.is_well for result in results) and not left_behind
 
     def _judge_seconds(self, result: Result) -> None:
         took, limit = result.startup.seconds, self.max_startup
-        if result.failure is None and None not in (took, limit) and took > limit:  # type: ignore[operator]
+        if took is None or limit is None or took <= limit:
+            return
+        if result.failure is None and result.needs is None:
             result.failure = Failure(
                 "StartupTooSlow",
                 f"the startup took {took:.3g} seconds, more than the {limit:g} of --max-startup",
@@ -102,7 +105,11 @@ class Check:
         wanted = self.repeat or 1
         order = replace(self.order, backend=backend, looks_for_leaks=self.repeat is not None)
         result = self.in_fresh_process(replace(order, lifespans=wanted))
-        if result.failure is None or result.lifespans <= 1:
+        if (
+            result.failure is None
+            or result.lifespans != 2
+            or result.startup.outcome not in ("failed", "unsupported")
+        ):
             return result
         # It may be one that cannot be started again in the same process.
         why = result.failure.in_a_line
@@ -115,7 +122,7 @@ class Check:
         return result
 
     def in_fresh_process(self, order: Order) -> Result:
-        out = self.print_err if self.as_json else print
+        out = self.print_err if self.as_json else _print_out
         with self.spinner(order.backend) as show:
             news = run_in_fresh_process(order, on_news=show, out=out, err=self.print_err)
         if news.usage_error is not None:
@@ -129,7 +136,10 @@ class Check:
             yield lambda _: None
             return
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=self.messages, transient=True) as progress:
+        options: dict[str, Any] = {"console": self.messages, "transient": True}
+        # Or what is written to standard output would go to where the spinner is.
+        options["redirect_stdout"] = sys.stdout.isatty()
+        with Progress(*columns, **options) as progress:
             task = progress.add_task("")
 
             def show(news: News) -> None:
@@ -148,6 +158,11 @@ class Check:
         click.echo(json.dumps({**report, "results": [one.to_json() for one in results]}, indent=2))
 
 
+def _print_out(line: str) -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding))
+
+
 def _merged(result: Result, another: Result) -> Result:
     """What came of lifespans in one process, and then in another."""
     alike: dict[Any, LeftBehind] = {}
@@ -158,5 +173,6 @@ def _merged(result: Result, another: Result) -> Result:
     return replace(
         another,
         lifespans=result.lifespans + another.lifespans,
+        held_up=result.held_up or another.held_up,
         left_behind=None if another.left_behind is None else list(alike.values()),
     )

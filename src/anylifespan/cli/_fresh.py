@@ -9,21 +9,30 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
-from typing import IO
+from typing import IO, NoReturn
 
+from .._core.lifespan import PATROL
+from ._lifespans import END as END_OF_LOOP
 from ._order import Letters, News, Order
 from ._result import Failure, Result
 
-_PROGRAM = "import sys; from anylifespan.cli._lifespans import main; main(sys.argv[1])"
+# Nothing else is imported before the path is that of this process: with -c the current directory
+# comes first, and modules in it in the place of Python's own.
+_PROGRAM = """
+import sys
+sys.path[:] = sys.argv.pop().split("\\n")
+from anylifespan.cli._lifespans import main
+main(sys.argv[1])
+"""
 _INTERVAL = 0.05
-# Seconds beyond a limit, after which the process cannot be doing what it should: its own watchdog
-# would have said so, if it could.
-_PATIENCE = 5.0
 # Seconds that a process has to end, once all is done.
 _END = 5.0
+# Seconds beyond a limit, after which the process cannot be doing what it should: it would have
+# given the application up, and its own watchdog would have ended it, if it could.
+_PATIENCE = PATROL + END_OF_LOOP + 2
 
 Write = Callable[[str], object]
 
@@ -42,7 +51,8 @@ def run_in_fresh_process(
         letters.send_order(order)
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         process = subprocess.Popen(  # noqa: S603 - it is this library
-            [sys.executable, *flags, "-u", "-c", _PROGRAM, directory],
+            [sys.executable, *flags, "-u", "-c", _PROGRAM, directory, "\n".join(sys.path)],
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
@@ -52,7 +62,8 @@ def run_in_fresh_process(
         )
         readers = [_read(process.stdout, out), _read(process.stderr, err)]
         try:
-            news = _wait(process, letters, on_news, News(Result(order.backend)))
+            with _ended_by_signals():
+                news = _wait(process, letters, on_news, News(Result(order.backend)))
         except KeyboardInterrupt:
             _interrupt(process)
             raise
@@ -60,10 +71,12 @@ def run_in_fresh_process(
             hangs = process.poll() is None
             if hangs:
                 _kill(process)
-            for reader in readers:
-                reader.join(_END)  # others may hold on to what it wrote to
+            # Processes that it has started may hold on to what it wrote to.
+            is_held = not _joined(readers)
+            if is_held:
+                _kill(process)
         if news.is_over:
-            news.result.held_up = hangs
+            news.result.held_up = hangs or is_held
         else:
             _put_down_its_end(news, process.returncode, hangs=hangs)
         return news
@@ -79,11 +92,36 @@ def _wait(
         on_news(news)
         if news.is_over:
             over_at = min(over_at, time.monotonic() + _END)
-        elif news.limit is not None:
+        elif news.limit is None:
+            over_at = math.inf
+        else:
             over_at = news.since + news.limit + _PATIENCE
         with suppress(subprocess.TimeoutExpired):
             process.wait(_INTERVAL)
     return letters.news() or news
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Its own session does not end with this process."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        sys.exit(128 + number)  # as a shell reports it
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _joined(readers: list[threading.Thread]) -> bool:
+    deadline = time.monotonic() + _END
+    for reader in readers:
+        reader.join(max(0.0, deadline - time.monotonic()))
+    return not any(reader.is_alive() for reader in readers)
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:
@@ -98,7 +136,8 @@ def _kill(process: subprocess.Popen[str]) -> None:
     if sys.platform == "win32":
         process.kill()
     else:
-        os.killpg(process.pid, signal.SIGKILL)  # with all that it has started
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with all that it has started
     process.wait()
 
 
@@ -106,12 +145,20 @@ def _read(stream: IO[str] | None, write: Write) -> threading.Thread:
     def read() -> None:
         with stream:  # type: ignore[union-attr]
             for line in stream:  # type: ignore[union-attr]
-                with suppress(OSError):  # nobody reads it any more, but it goes on writing
+                # Nobody may read it any more, but the application is to go on writing.
+                with suppress(Exception):
                     write(line.rstrip("\n"))
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     return thread
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # the real-time signals have none
+        return f"signal {number}"
 
 
 def _put_down_its_end(news: News, status: int, *, hangs: bool) -> None:
@@ -125,7 +172,7 @@ def _put_down_its_end(news: News, status: int, *, hangs: bool) -> None:
             "can say where: something in C holds the global interpreter lock",
         )
         return
-    how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
+    how = f"with status {status}" if status >= 0 else f"by {_name_of(-status)}"
     during = "while it was imported" if when == "import" else f"during its {when}"
     result.phase.outcome = "ended the process"
     result.failure = Failure(

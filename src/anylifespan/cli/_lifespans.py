@@ -17,6 +17,7 @@ import anyio.lowlevel
 import click
 
 from .. import LifespanCrashed, LifespanManager, LifespanUnsupported
+from .._core.attempt import attempt
 from .._core.exceptions import describe
 from .._core.frames import raised_at
 from .._diagnosis.leaks import Watch
@@ -29,7 +30,7 @@ from ._result import Failure, LeftBehind, Phase, Result
 from ._target import Target, run_on
 
 # Seconds that an event loop has to end, once nothing is left to do in it.
-_END = 5.0
+END = 5.0
 # Seconds between two samples of a profile.
 _INTERVAL = 0.01
 # Between a thread that computes and one that would look at it: a small part of that.
@@ -43,7 +44,6 @@ def main(directory: str) -> None:
     """
     letters = Letters(directory)
     order = letters.order()
-    sys.path[:] = order.path
     if order.profiles:
         sys.setswitchinterval(_SWITCH_INTERVAL)
     logging.basicConfig(level=order.log_level.upper(), format="%(levelname)s: %(message)s")
@@ -59,6 +59,7 @@ class _Lifespans:
         self.letters = letters
         self.result = Result(order.backend)
         self.news = News(self.result)
+        self.process = os.getpid()
         self.watchdog = Watchdog(self.give_up)
         self.send()
 
@@ -97,7 +98,7 @@ class _Lifespans:
                 await self.lifespans(managers)
             task_group.cancel_scope.cancel()
         # An application that was given up on may hold up the end of the event loop.
-        self.watchdog.expect_by(_END)
+        self.watchdog.expect_by(END)
 
     async def lifespans(self, managers: list[LifespanManager]) -> None:
         """One after the other, until one fails."""
@@ -160,12 +161,15 @@ class _Lifespans:
         exit_at_once = os._exit
 
         def noted(status: int) -> Any:
-            if not self.news.is_over:  # otherwise it is the watchdog
-                stack = StackSummary.extract(walk_stack(sys._getframe(1)))
-                stack.reverse()
-                self.news.ended_at = Failure.blocked(stack).where
-                self.send()
-            exit_at_once(status)
+            try:
+                # The watchdog ends it too; and the application's own processes are forks of it.
+                if not self.news.is_over and os.getpid() == self.process:
+                    stack = StackSummary.extract(walk_stack(sys._getframe(1)))
+                    stack.reverse()
+                    self.news.ended_at = Failure.blocked(stack).where
+                    self.send()
+            finally:
+                exit_at_once(status)
 
         os._exit = noted
         try:
@@ -184,7 +188,8 @@ def errors_noted(errors: list[dict[str, str]]) -> Iterator[None]:
 
     def noted(logger: Any, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR and logger.name != "anylifespan":
-            message, raised = record.getMessage(), (record.exc_info or (None, None))[1]
+            message = attempt(record.getMessage, str(record.msg))
+            raised = (record.exc_info or (None, None))[1]
             if raised is not None:
                 message += f": {describe(raised)}{raised_at(raised)}"
             errors.append({"logger": logger.name, "message": message})

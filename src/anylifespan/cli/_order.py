@@ -21,7 +21,6 @@ class Order:
     :ivar looks_for_leaks: whether to see what they leave behind
     :ivar ignored: patterns of leaks that are known
     :ivar profiles: whether to see where the time goes
-    :ivar path: where to import from, as in the process that orders
     """
 
     app: str
@@ -34,7 +33,6 @@ class Order:
     ignored: tuple[str, ...]
     profiles: bool
     log_level: str
-    path: list[str]
 
 
 @dataclass

@@ -59,7 +59,8 @@ def print_details(console: Console, result: Result) -> None:
         heading = f"{result.backend}: starts only once in a process"
         _print(console, heading, "bold yellow", result.only_once)
     if result.held_up:
-        text = "It held up the end of its process, which was killed: does a thread still run?"
+        text = "It held up the end of its process, which was killed. Does a thread still run, or "
+        text += "a process?"
         _print(console, f"{result.backend}: does not end", "bold yellow", text)
     _print_logged(console, result)
     _print_profile(console, result)
@@ -104,10 +105,17 @@ def print_annotations(console: Console, results: list[Result], *, strict: bool) 
 def _annotate(console: Console, kind: str, title: str, text: str, place: Place | None) -> None:
     where = ""
     if place is not None:
-        file = os.path.relpath(place["file"], os.environ.get("GITHUB_WORKSPACE"))
+        file = _relative(place["file"], os.environ.get("GITHUB_WORKSPACE"))
         where = f"file={_escaped(file)},line={place['line']},"
     title = _escaped(title)
     console.out(f"::{kind} {where}title={title}::{_escaped(text, data=True)}", highlight=False)
+
+
+def _relative(file: str, directory: str | None = None) -> str:
+    try:
+        return os.path.relpath(file, directory)
+    except ValueError:  # on another drive of Windows
+        return file
 
 
 def _escaped(text: str, *, data: bool = False) -> str:
@@ -166,7 +174,7 @@ def _table_of_time(spent: list[tuple[float, str, Line]]) -> Table:
     for seconds, how, line in spent:
         style = "red" if how == "blocking" else "cyan"
         bar = Bar(longest, 0, seconds, width=_BAR, color=style)
-        file = os.path.relpath(line.file)
+        file = _relative(line.file)
         place = f"{line.file if file.startswith('..') else file}:{line.line} in {line.function}"
         what = Text(how, style=style)
         table.add_row(f"{seconds:.3f} s", what, bar, Text(f"{place}\n{line.code}"))
