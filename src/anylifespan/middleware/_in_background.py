@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from anyio import CancelScope, Event
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import cancel_shielded_checkpoint
 
 from .._core.ctrl_c import protected
 from .._core.exceptions import is_cancellation
@@ -45,7 +45,8 @@ class StartInBackground:
     async def _run(self) -> None:
         try:
             with self._scope:
-                await checkpoint()  # an eager task must not fail before it is known who it is
+                # An eager task must not fail before it is known who it is.
+                await cancel_shielded_checkpoint()
                 await self._startup()
             if self._scope.cancelled_caught:
                 DEFAULT_LOG.info("Application startup cancelled.")
