@@ -107,6 +107,20 @@ async def test_a_notice_of_a_stop_cancels_it(monkeypatch: pytest.MonkeyPatch) ->
         assert await server.ask("shutdown") == STOPPED
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_event_loop_that_ends_meanwhile_cancels_it(
+    backend: str, log: pytest.LogCaptureFixture
+) -> None:
+    middleware = in_background(receives, hangs)
+
+    async def one_request() -> None:
+        assert await refused(middleware) == IS_STARTING
+        await wait_all_tasks_blocked()
+
+    anyio.run(one_request, backend=backend)
+    assert "did not start" not in log.text
+
+
 async def test_one_that_ignores_its_cancellation_is_left(log: pytest.LogCaptureFixture) -> None:
     until = anyio.Event()
     middleware = in_background(receives, deaf(until))

@@ -46,9 +46,8 @@ class Verdict:
 
     def _judge_seconds(self, result: Result) -> None:
         took, limit = result.startup.seconds, self.max_startup
-        if took is None or limit is None or took <= limit:
-            return
-        if result.failure is None and result.needs is None:
+        is_slow = took is not None and limit is not None and took > limit
+        if is_slow and result.failure is None and result.needs is None:
             result.failure = Failure(
                 "StartupTooSlow",
                 f"the startup took {took:.3g} seconds, more than the {limit:g} of --max-startup",
