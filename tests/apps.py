@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -24,6 +25,33 @@ def app(*steps: Step) -> ASGI3App:
         assert scope["type"] == "lifespan"
         for step in steps:
             await step(receive, send)
+
+    return application
+
+
+def answers_lifespan(
+    request: ASGI3App,
+    *,
+    on_shutdown: Callable[[], object] = lambda: None,
+    crash_after: float = math.inf,
+) -> ASGI3App:
+    """An application that answers requests so.
+
+    :param crash_after: seconds after its startup
+    """
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            return await request(scope, receive, send)
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        with anyio.move_on_after(crash_after) as limit:
+            await receive()
+        if limit.cancelled_caught:
+            raise Boom
+        on_shutdown()
+        await send({"type": "lifespan.shutdown.complete"})
+        return None
 
     return application
 

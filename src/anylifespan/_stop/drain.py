@@ -30,14 +30,23 @@ class Drain:
 
     :param timeout: seconds from the notice of a stop until requests are cut; infinity for never
     :param log: where it is said which are cut
+    :param why: for the same
     :ivar draining: whether the server is being stopped, for requests to know
     """
 
-    def __init__(self, timeout: float, event_loop: EventLoop, log: Log) -> None:
+    def __init__(
+        self,
+        timeout: float,
+        event_loop: EventLoop,
+        log: Log,
+        *,
+        why: str = "The server is stopping",
+    ) -> None:
         self.draining = Draining()
         self._timeout = timeout
         self._event_loop = event_loop
         self._log = log
+        self._why = why
         self._open: set[OpenRequest] = set()
         self._cuts = False  # whether time is over
         self._is_over = False  # whether nobody waits for requests any longer
@@ -100,7 +109,8 @@ class Drain:
         self._cuts = True
         if self._open:
             self._log.warning(
-                "The server is stopping, and its drain_timeout of %s is over: cutting %s.",
+                "%s, and its drain_timeout of %s is over: cutting %s.",
+                self._why,
                 in_seconds(self._timeout),
                 self._described(),
             )

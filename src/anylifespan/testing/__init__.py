@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ._core.application import ASGIApp
-from ._core.manager import LifespanManager
-from ._core.options import Mode
-from ._diagnosis.leaks import Leaks, check_leaks, leaks_reported
-from ._diagnosis.leaks import LeakWarning as LeakWarning
+from .._core.application import ASGIApp
+from .._core.exceptions import only_leaf
+from .._core.manager import LifespanManager
+from .._core.options import Mode
+from .._diagnosis.leaks import Leaks, check_leaks, leaks_reported
+from .._diagnosis.leaks import LeakWarning as LeakWarning
+from ._httpx import httpx
+from ._transport import DRAIN_TIMEOUT
+from ._transport import ASGITransport as ASGITransport
 
-if TYPE_CHECKING:
-    import httpx
-else:
-    try:
-        import httpx2 as httpx
-    except ModuleNotFoundError:
-        try:
-            import httpx
-        except ModuleNotFoundError:
-            raise ModuleNotFoundError(
-                "anylifespan.testing needs httpx2 or httpx, and neither is installed: "
-                "pip install 'anylifespan[testing]'"
-            ) from None
-
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
 
 BASE_URL = "http://test"
 
@@ -45,9 +38,45 @@ class ASGIClient(httpx.AsyncClient):
         base_url: str = BASE_URL,
         **options: Any,
     ) -> None:
-        transport = transport or httpx.ASGITransport(lifespan.app)
+        transport = transport or ASGITransport(lifespan.app)
+        # The application is no network, and may be looked at in a debugger.
+        options.setdefault("timeout", None)
         super().__init__(transport=transport, base_url=base_url, **options)
         self.lifespan = lifespan
+
+    @asynccontextmanager
+    async def websocket(self, url: Any, **options: Any) -> AsyncIterator[Any]:
+        """Open a WebSocket, as ``AsyncClient.websocket()`` of httpx2 does::
+
+            async with client.websocket("/orders") as websocket:
+                await websocket.send_json({"book": 1})
+                assert await websocket.receive_json() == {"sold": True}
+
+        If the application raises in it, that is raised when the block is left. What comes alone is
+        not in a group.
+
+        :param url: as for a request: relative to ``base_url``
+        :param options: those of httpx2, ``subprotocols`` for one; there are no pings by default
+        :raises WebSocketUpgradeError: of httpx2, if the application denies it; its ``response`` has
+            the denial, or status 403. The code and the reason of a ``websocket.close`` are in
+            ``response.extensions["websocket_close"]``.
+        :raises ModuleNotFoundError: without httpx2 2.9, or wsproto
+        """
+        try:
+            opened: Any = super().websocket  # type: ignore[misc]
+        except AttributeError:
+            raise ModuleNotFoundError(
+                "client.websocket() needs httpx2 2.9 or later: pip install 'anylifespan[testing]'"
+            ) from None
+        options = {"keepalive_ping_interval_seconds": None, **options}
+        try:
+            async with opened(url, **options) as websocket:
+                yield websocket
+        except BaseExceptionGroup as group:
+            alone = only_leaf(group)
+            if alone is None or isinstance(alone, BaseExceptionGroup):
+                raise
+            raise alone from alone.__cause__
 
 
 @asynccontextmanager
@@ -62,6 +91,7 @@ async def asgi_client(
     logger: logging.Logger | None = None,
     leaks: Leaks = "warn",
     ignore_leaks: Iterable[str] = (),
+    drain_timeout: float | None = DRAIN_TIMEOUT,
     raise_app_exceptions: bool = True,
     root_path: str = "",
     client: tuple[str, int] = ("127.0.0.1", 123),
@@ -113,7 +143,14 @@ async def asgi_client(
         state=state,
         logger=logger,
     )
-    transport = httpx.ASGITransport(manager.app, raise_app_exceptions, root_path, client)
+    transport = ASGITransport(
+        manager.app,
+        raise_app_exceptions,
+        root_path,
+        client,
+        drain_timeout=drain_timeout,
+        logger=logger,
+    )
     # Made before the application is started, so that a wrong option is told at once.
     asgi_client = ASGIClient(manager, transport=transport, base_url=base_url, **options)
     async with leaks_reported(app, leaks, ignore_leaks) as is_up, manager, asgi_client:

@@ -1,0 +1,281 @@
+"""Requests that go straight to an application, and stream both ways."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+from anyio import CancelScope
+
+from .._core.application import ASGI3App, ASGIApp, as_asgi3
+from .._core.hosting import EventLoop, event_loop
+from .._core.log import DEFAULT, Log
+from .._core.options import check_seconds
+from .._stop.drain import Drain
+from ._exchange import Exchange, HTTPExchange
+from ._httpx import httpx
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+DRAIN_TIMEOUT = 1.0
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
+
+
+class ASGITransport(httpx.AsyncBaseTransport):
+    """Sends the requests of an ``AsyncClient`` to an application, which is up already::
+
+        transport = ASGITransport(manager.app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+            ...
+
+    It is for the place of ``ASGITransport`` of httpx2 or httpx, where a response can be read only
+    when it is over. Here both bodies stream, WebSockets work, the read timeout of the client is
+    kept, and no request is left running when the client is closed.
+
+    An application sees what it would see under a server: ``http.disconnect`` once its response is
+    complete or the client has left it, and a ``send()`` that waits while the client does not read.
+    The client waits for more than that of a server: its response is over when the application has
+    returned, background tasks included.
+
+    :param app: an ASGI application
+    :param raise_app_exceptions: whether what the application raises in a request is raised where
+        the client waits for the response. Else it is logged, and the client sees what it would see
+        of a server: status 500, or a response that is broken off.
+    :param root_path: the ``root_path`` of each request
+    :param client: the ``client`` of each request: host and port
+    :param drain_timeout: seconds that a request may go on when the client has left it: after that
+        time the closing of a response goes on without it, and the closing of the client cancels
+        it. None for no limit.
+    :param logger: where to log what cannot be raised
+    :raises TypeError: if ``app`` cannot be an ASGI application
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        raise_app_exceptions: bool = True,
+        root_path: str = "",
+        client: tuple[str, int] = ("127.0.0.1", 123),
+        *,
+        drain_timeout: float | None = DRAIN_TIMEOUT,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self.app = as_asgi3(app)[0]
+        self.raise_app_exceptions = raise_app_exceptions
+        self.root_path = root_path
+        self.client = client
+        self._drain_timeout = check_seconds("drain_timeout", drain_timeout)
+        self._log = Log(logger or DEFAULT)
+        self._is_open = False  # for requests, of one event loop
+        self._event_loop: EventLoop
+        self._drain: Drain
+        self._drained_app: ASGI3App
+        # Those under way, and those that have raised what nobody has been given yet.
+        self._tasks: dict[Exchange, object] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request.
+
+        :return: the response, as soon as the application has begun it
+        :raises httpx.ReadTimeout: if that takes longer than the read timeout of the request
+        :raises RuntimeError: if the application returns without a response
+        """
+        app = self._app()
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            return await self._answer_websocket(app, request)
+        scope = self._scope(request, "http", method=request.method)
+        body: Any = request.stream
+        exchange = HTTPExchange(app, scope, body.__aiter__(), _length(request.headers))
+        start = await self._first_message(exchange, request)
+        return self._response(exchange, request, start)
+
+    async def aclose(self) -> None:
+        """End all requests that still run: their client is gone.
+
+        Those that do not end by themselves are cancelled after the ``drain_timeout``, with a
+        warning in the log.
+
+        :raises BaseException: what the application has raised in requests that were left, or a
+            group of it. It is logged if another exception is being handled already.
+        """
+        exchanges = list(self._tasks)
+        for exchange in exchanges:
+            exchange.disconnect()
+        if self._drain_timeout == math.inf:
+            for exchange in exchanges:
+                await exchange.over.wait()
+        elif exchanges:
+            with CancelScope(shield=True):
+                await self._drain.finish()
+        self._is_open = False
+        self._raise_what_is_left(exchanges)
+
+    async def close(self, exchange: Exchange) -> None:
+        """The client leaves one request."""
+        exchange.disconnect()
+        if not exchange.over.is_set():
+            await exchange.wait_over(self._drain_timeout)
+        self._raise_what_is_left([exchange])
+
+    def error_of(self, exchange: Exchange) -> BaseException | None:
+        """What is wrong with a response that has come to its end."""
+        error = exchange.take_error()
+        self._tasks.pop(exchange, None)
+        if error is None or self.raise_app_exceptions or not isinstance(error, Exception):
+            return error
+        self._log_error(exchange, error)
+        if exchange.is_complete:
+            return None
+        return httpx.RemoteProtocolError(
+            f"the application has broken off its response to {exchange}"
+        )
+
+    def _app(self) -> ASGI3App:
+        if not self._is_open or not self._event_loop.is_running():
+            self._event_loop = loop = event_loop("ASGITransport")
+            self._is_open = True
+            self._drain = Drain(self._drain_timeout, loop, self._log, why="The client is closed")
+            self._drained_app = self._drain.around(self.app)
+        return self._drained_app
+
+    def _scope(self, request: httpx.Request, kind: str, **more: Any) -> dict[str, Any]:
+        url = request.url
+        return {
+            "type": kind,
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "scheme": url.scheme,
+            "path": url.path,
+            "raw_path": url.raw_path.partition(b"?")[0],
+            "query_string": url.query,
+            "root_path": self.root_path,
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+            "client": self.client,
+            "server": (url.host, url.port or _PORTS.get(url.scheme)),
+            **more,
+        }
+
+    async def _first_message(self, exchange: Exchange, request: httpx.Request) -> Any:
+        """Begin a request.
+
+        :return: how its response begins
+        """
+        self._start(exchange)
+        message = None
+        try:
+            message = await exchange.next_message(_read_timeout(request))
+        finally:
+            if message is None:
+                exchange.disconnect()
+        if message is None:
+            error = self.error_of(exchange)
+            if error is not None and not isinstance(error, httpx.RemoteProtocolError):
+                raise error
+            exchange.is_complete = True  # by this
+            message = {"type": "http.response.start", "status": 500}
+        return message
+
+    def _start(self, exchange: Exchange) -> None:
+        self._tasks[exchange] = None
+        run = partial(self._run, exchange)
+        task = self._event_loop.start(run, f"request {exchange}", None, self._log.complaint)
+        if not exchange.over.is_set():  # as it may be with eager tasks
+            self._tasks[exchange] = task
+
+    async def _run(self, exchange: Exchange) -> None:
+        try:
+            await exchange.run()
+        finally:
+            if exchange.raised is None:
+                self._tasks.pop(exchange, None)
+
+    def _response(self, exchange: Exchange, request: httpx.Request, start: Any) -> httpx.Response:
+        body = _Body(self, exchange, _read_timeout(request))
+        headers = list(start.get("headers") or ())
+        return httpx.Response(start["status"], headers=headers, stream=body)
+
+    async def _answer_websocket(self, app: ASGI3App, request: httpx.Request) -> httpx.Response:
+        # wsproto is needed for nothing else.
+        from ._websocket import WebSocketExchange, switched_protocols
+
+        protocols = request.headers.get("sec-websocket-protocol", "").split(",")
+        scope = self._scope(
+            request,
+            "websocket",
+            subprotocols=[one.strip() for one in protocols if one.strip()],
+            extensions={"websocket.http.response": {}},
+        )
+        scope["scheme"] = _WEBSOCKET_SCHEMES.get(scope["scheme"], scope["scheme"])
+        exchange = WebSocketExchange(app, scope)
+        message = await self._first_message(exchange, request)
+        if message["type"] == "websocket.accept":
+            return switched_protocols(
+                exchange, request.headers, message, close=partial(self.close, exchange)
+            )
+        if message["type"] == "websocket.close":
+            denial = self._response(exchange, request, {"status": 403})
+            denial.extensions["websocket_close"] = message.get("code", 1000), message.get("reason")
+            return denial
+        return self._response(exchange, request, message)
+
+    def _raise_what_is_left(self, exchanges: list[Exchange]) -> None:
+        """Raise what the application has raised while nobody waited for it."""
+        errors = []
+        is_handling = sys.exc_info()[1] is not None
+        for exchange in exchanges:
+            error = exchange.take_raised()
+            if error is None:
+                continue
+            self._tasks.pop(exchange, None)
+            if is_handling or (not self.raise_app_exceptions and isinstance(error, Exception)):
+                self._log_error(exchange, error)
+            else:
+                errors.append(error)
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise BaseExceptionGroup("the application has raised in several requests", errors)
+
+    def _log_error(self, exchange: Exchange, error: BaseException) -> None:
+        self._log.error("The application has raised in %s.", exchange, exc_info=error)
+
+
+class _Body(httpx.AsyncByteStream):
+    """That of a response, as the application sends it."""
+
+    def __init__(self, transport: ASGITransport, exchange: Exchange, timeout: float | None) -> None:
+        self._transport = transport
+        self._exchange = exchange
+        self._timeout = timeout
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        # No generator, which would have to be closed where a test reads part of a response.
+        while (message := await self._exchange.next_message(self._timeout)) is not None:
+            body: bytes = message.get("body", b"")
+            if body:
+                return body
+        raise self._transport.error_of(self._exchange) or StopAsyncIteration
+
+    async def aclose(self) -> None:
+        await self._transport.close(self._exchange)
+
+
+def _length(headers: httpx.Headers) -> int | None:
+    """How long the body of a request is; None if that is not known."""
+    if "transfer-encoding" in headers:
+        return None
+    return int(headers.get("content-length", 0))
+
+
+def _read_timeout(request: httpx.Request) -> float | None:
+    timeout: float | None = request.extensions.get("timeout", {}).get("read")
+    return timeout
