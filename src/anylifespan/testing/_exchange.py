@@ -61,8 +61,12 @@ class Exchange:
             if is_cancellation(exc):
                 raise
         finally:
-            self._to_client.close()
+            self.close_ends_of_app()
             self.over.set()
+
+    def close_ends_of_app(self) -> None:
+        """The application neither sends nor receives any more."""
+        self._to_client.close()
 
     async def receive(self) -> Any:
         """The ``receive()`` of the application."""

@@ -43,6 +43,10 @@ class WebSocketExchange(Exchange):
 
     # The side of the application
 
+    def close_ends_of_app(self) -> None:
+        super().close_ends_of_app()
+        self._from_client.close()
+
     async def receive(self) -> Any:
         try:
             return await self._from_client.receive()
@@ -84,7 +88,8 @@ class WebSocketExchange(Exchange):
 
     def arrived(self, message: Any) -> None:
         """Something has come from the client."""
-        if not self._is_closed:
+        with suppress(anyio.BrokenResourceError, ClosedResourceError):
+            # One that has ended, or is closed already, does not miss it.
             self._to_app.send_nowait(message)
 
     def close(self, code: int, reason: str) -> None:
