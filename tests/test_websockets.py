@@ -10,15 +10,16 @@ import anyio
 import pytest
 from apps import Boom, answers_lifespan
 from fastapi import FastAPI, WebSocket, WebSocketException
-from wsproto.events import Ping
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
 from anylifespan.testing import ASGIClient, asgi_client
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-# Since httpx2 2.9, which needs Python 3.11.
-websockets: Any = pytest.importorskip("httpx2.websockets")
+# Since httpx2 2.9.
+websockets: Any = pytest.importorskip("httpx2.websockets", exc_type=ImportError)
 WebSocketDisconnect = websockets.WebSocketDisconnect
 WebSocketUpgradeError = websockets.WebSocketUpgradeError
 
@@ -62,15 +63,9 @@ async def test_a_long_message_is_read_in_parts() -> None:
 async def test_a_message_in_several_frames_is_one_for_the_application() -> None:
     async with client_of(echo) as client, client.websocket("/") as websocket:
         for data, is_last in (("one ", False), ("message", True)):
-            frame = websocket.connection.send(_text(data, is_last))
+            frame = websocket.connection.send(TextMessage(data, message_finished=is_last))
             await websocket.stream.write(frame)
         assert await websocket.receive_text() == "one message"
-
-
-def _text(data: str, is_last: bool) -> Any:
-    from wsproto.events import TextMessage
-
-    return TextMessage(data, message_finished=is_last)
 
 
 async def test_neither_side_need_read_what_the_other_sends() -> None:
@@ -94,6 +89,7 @@ async def test_a_ping_is_answered() -> None:
         with anyio.fail_after(1):
             await answered.wait()
         await websocket.send(Ping(b"another"))
+        await websocket.send(Pong(b"to no ping"))
         await websocket.send_text("and it goes on")
         assert await websocket.receive_text() == "and it goes on"
 
@@ -364,6 +360,26 @@ async def test_one_that_is_open_when_the_client_is_closed() -> None:
         opened = await client.send(client.build_request("GET", "/", headers=headers), stream=True)
         assert opened.status_code == 101
     assert order == [1006, "shutdown"]
+
+
+async def test_one_that_the_client_has_closed_is_read_to_its_end() -> None:
+    may_end = anyio.Event()
+
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(ACCEPT)
+        await send({"type": "websocket.send", "text": "unread"})
+        await may_end.wait()
+
+    async with client_of(request) as client:
+        headers = {"connection": "upgrade", "upgrade": "websocket"}
+        async with client.stream("GET", "/", headers=headers) as opened:
+            stream = opened.extensions["network_stream"]
+            frames = Connection(ConnectionType.CLIENT)
+            await stream.write(frames.send(CloseConnection(1000)))
+            await stream.write(b"after the end")
+            may_end.set()
+            assert await stream.read(100) == b""
 
 
 async def test_a_clients_network_stream_has_no_socket() -> None:

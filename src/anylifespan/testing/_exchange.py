@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -26,7 +27,7 @@ class ResponseIncomplete(RuntimeError):
 
 
 @protected
-class Exchange:
+class Exchange(ABC):
     """A request, and the response to it.
 
     :param app: the application as requests call it
@@ -68,13 +69,13 @@ class Exchange:
         """The application neither sends nor receives any more."""
         self._to_client.close()
 
+    @abstractmethod
     async def receive(self) -> Any:
         """The ``receive()`` of the application."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def send(self, message: Any) -> None:
         """The ``send()`` of the application."""
-        raise NotImplementedError
 
     async def _pass_on(self, message: Any) -> None:
         try:

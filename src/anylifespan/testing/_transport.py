@@ -215,9 +215,8 @@ class ASGITransport(httpx.AsyncBaseTransport):
         exchange = WebSocketExchange(app, scope)
         message = await self._first_message(exchange, request)
         if message["type"] == "websocket.accept":
-            return switched_protocols(
-                exchange, request.headers, message, close=partial(self.close, exchange)
-            )
+            body = _Body(self, exchange, None)
+            return switched_protocols(exchange, request.headers, message, body)
         if message["type"] == "websocket.close":
             denial = self._response(exchange, request, {"status": 403})
             denial.extensions["websocket_close"] = message.get("code", 1000), message.get("reason")

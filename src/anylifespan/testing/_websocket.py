@@ -162,7 +162,7 @@ class NetworkStream:
         if message is not None and message["type"] == _FRAME:
             return bytes(message["bytes"])
         if not self._is_open():
-            return b""
+            return b""  # the client has closed it
         if message is None:
             return self._frames.send(CloseConnection(self._exchange.code_of_end()))
         if message["type"] == "websocket.close":
@@ -190,14 +190,13 @@ def switched_protocols(
     exchange: WebSocketExchange,
     headers: httpx.Headers,
     accept: Any,
-    *,
-    close: Callable[[], Awaitable[None]],
+    body: httpx.AsyncByteStream,
 ) -> httpx.Response:
     """The response that opens a WebSocket.
 
     :param headers: those of the request
     :param accept: the message of the application
-    :param close: called when the client closes it
+    :param body: what the client closes when it leaves
     """
     key = headers.get("sec-websocket-key", "").encode()
     ours = [
@@ -210,5 +209,6 @@ def switched_protocols(
     return httpx.Response(
         101,
         headers=[*ours, *(accept.get("headers") or ())],
-        extensions={"network_stream": NetworkStream(exchange, close)},
+        stream=body,
+        extensions={"network_stream": NetworkStream(exchange, body.aclose)},
     )
