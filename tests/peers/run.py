@@ -32,6 +32,7 @@ SUITES = {
     "gunicorn": ["tests", "-k", "lifespan or asgi"],
     "starlette": ["tests"],
     "fastapi": ["tests", "--ignore=tests/benchmarks"],
+    "httpx": ["tests/test_asgi.py"],
 }
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--continue-on-collection-errors"]
 LIMIT = 900  # seconds for a suite

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -68,5 +69,16 @@ def starlette() -> None:
 
 
 fastapi = starlette
+
+
+def httpx() -> None:
+    """Its transport for applications."""
+    sys.modules["httpx2"] = None  # type: ignore[assignment]
+    import httpx
+
+    from anylifespan.testing import ASGITransport
+
+    httpx.ASGITransport = ASGITransport  # type: ignore[assignment, misc]
+
 
 globals()[os.environ["PEER"]]()

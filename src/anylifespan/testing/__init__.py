@@ -103,7 +103,9 @@ async def asgi_client(
         async with asgi_client(app) as client:
             response = await client.get("/")
 
-    The client is an ``AsyncClient`` of httpx2, or of httpx if that is not installed. If the
+    The client is an ``AsyncClient`` of httpx2, or of httpx if that is not installed. Responses
+    stream, and :meth:`ASGIClient.websocket` opens a WebSocket. Requests that still run when the
+    client is closed are ended before the shutdown. If the
     application dies meanwhile, the body is cancelled and the crash is raised. In a fixture it is
     raised where the fixture is left.
 
@@ -123,12 +125,14 @@ async def asgi_client(
     :param ignore_leaks: patterns, as of file names, for leaks that are known: of the name of a
         thread or a task, of the path of a file, or of the place where it is or was made, as
         ``"*/pool.py"`` or ``"*/pool.py:42"``
+    :param drain_timeout: seconds that a request may go on when the client has left it; see
+        :class:`ASGITransport`
     :param raise_app_exceptions: whether what the application raises in a request is raised by the
         client, too
     :param root_path: the ``root_path`` of each request
     :param client: the ``client`` of each request: host and port
     :param base_url: what the URL of each request is relative to
-    :param options: those of ``AsyncClient``
+    :param options: those of ``AsyncClient``. By default there is no ``timeout``.
     :raises LifespanError: as ``async with LifespanManager(app)``
     :raises TypeError: if ``app`` cannot be an ASGI application, or an option is unknown
     :raises LeakWarning: of leaks that are errors

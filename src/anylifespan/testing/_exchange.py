@@ -7,7 +7,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
-from anyio import CancelScope, ClosedResourceError, EndOfStream, Event, move_on_after, sleep
+from anyio import (
+    CancelScope,
+    ClosedResourceError,
+    EndOfStream,
+    Event,
+    WouldBlock,
+    move_on_after,
+    sleep,
+)
 from anyio.lowlevel import checkpoint
 
 from .._core.application import ASGI3App, Scope
@@ -79,7 +87,11 @@ class Exchange(ABC):
 
     async def _pass_on(self, message: Any) -> None:
         try:
-            await self._to_client.send(message)
+            try:
+                # A whole response takes no turn of the event loop, as long as nobody has to wait.
+                self._to_client.send_nowait(message)
+            except WouldBlock:
+                await self._to_client.send(message)
         except (anyio.BrokenResourceError, ClosedResourceError):
             await self._send_to_nobody()
 
@@ -96,6 +108,12 @@ class Exchange(ABC):
         :param timeout: seconds to wait
         :raises httpx.ReadTimeout: after that time
         """
+        try:
+            return self._from_app.receive_nowait()
+        except WouldBlock:
+            pass
+        except (EndOfStream, ClosedResourceError):  # the latter by disconnect()
+            return None
         if timeout is None:
             return await self._next_message()
         with move_on_after(timeout):
@@ -105,7 +123,7 @@ class Exchange(ABC):
     async def _next_message(self) -> Any:
         try:
             return await self._from_app.receive()
-        except (EndOfStream, ClosedResourceError):  # by disconnect()
+        except EndOfStream:
             return None
 
     def disconnect(self) -> None:
