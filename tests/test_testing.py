@@ -32,7 +32,6 @@ from anylifespan import (
     LifespanCrashed,
     LifespanManager,
     LifespanUnsupported,
-    testing,
     with_lifespan,
 )
 from anylifespan.testing import ASGIClient, asgi_client
@@ -225,7 +224,7 @@ async def test_django_with_a_lifespan(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_its_defaults_are_those_of_its_parts() -> None:
     ours = signature(asgi_client).parameters
-    theirs = signature(testing.httpx.ASGITransport).parameters
+    theirs = signature(httpx2.ASGITransport).parameters
     for name in ("raise_app_exceptions", "root_path", "client"):
         assert ours[name].default == theirs[name].default
     manager = signature(LifespanManager).parameters

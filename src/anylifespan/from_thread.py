@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from inspect import isawaitable
+from typing import Any, TypeVar, overload
 
+from anyio import CancelScope
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from ._core.application import ASGI3App, ASGIApp
+from ._core.exceptions import is_cancellation
 from ._core.log import DEFAULT, Log
 from ._core.manager import LifespanManager
 from ._core.protocol import Phase
 from ._core.ranks import settle
+from .errors import LifespanCrashed
+
+T = TypeVar("T")
+Step = Callable[[], Coroutine[Any, Any, None]]
 
 
-@dataclass(frozen=True)
 class BlockingLifespan:
     """An application that is up in another thread.
 
     :ivar manager: its :class:`~anylifespan.LifespanManager`, to be used in that thread alone
-    :ivar portal: calls into its event loop: ``lifespan.portal.call(function, *args)``
+    :ivar portal: anyio's way into its event loop; :meth:`call` also knows whether the application
+        is alive
     """
 
-    manager: LifespanManager
     portal: BlockingPortal
+
+    def __init__(self, manager: LifespanManager) -> None:
+        self.manager = manager
+        self._crash: LifespanCrashed | None = None
+        self._calls: set[CancelScope] = set()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.manager!r}>"
 
     @property
     def app(self) -> ASGI3App:
@@ -37,6 +50,41 @@ class BlockingLifespan:
     def state(self) -> dict[str, Any]:
         """The state of the lifespan. What is in it belongs to the event loop of the portal."""
         return self.manager.state
+
+    @overload
+    def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T: ...
+
+    @overload
+    def call(self, function: Callable[..., T], *args: Any) -> T: ...
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function in the event loop of the application, and wait for it.
+
+        It is cancelled if the application dies, and if Ctrl-C interrupts the waiting.
+
+        :param function: asynchronous or not
+        :return: what it returns
+        :raises LifespanCrashed: if the application dies meanwhile, or has died
+        :raises BaseException: what it raises, SystemExit too
+        """
+        return run_in(self.portal, self._while_alive, function, *args)
+
+    async def _while_alive(self, function: Callable[..., Any], *args: Any) -> Any:
+        if self._crash is None:
+            with CancelScope() as scope:
+                self._calls.add(scope)
+                try:
+                    result = function(*args)
+                    return await result if isawaitable(result) else result
+                finally:
+                    self._calls.discard(scope)
+        raise self._crash.with_traceback(None)  # type: ignore[union-attr]
+
+    async def _watch(self) -> None:
+        crash = await self.manager.wait_crashed()
+        self._crash = crash
+        for scope in self._calls:
+            scope.cancel()
 
 
 @contextmanager
@@ -49,7 +97,7 @@ def start_blocking_lifespan(
     """Run an application in a background thread while a block of synchronous code runs::
 
         with start_blocking_lifespan(app) as lifespan:
-            lifespan.portal.call(send_invoices, lifespan.state["database"])
+            lifespan.call(send_invoices, lifespan.state["database"])
 
     It is started in an event loop of its own, in a thread of its own, and shut down in the end. The
     block's own exception goes on once that is done, KeyboardInterrupt too; what is wrong with the
@@ -69,39 +117,86 @@ def start_blocking_lifespan(
     :raises ValueError: if an option is not a valid one
     """
     manager = LifespanManager(app, **options)
+    lifespan = BlockingLifespan(manager)
     log = Log(options.get("logger") or DEFAULT)
+    with up_in_thread(lifespan, manager.startup, manager.shutdown, backend, backend_options, log):
+        yield lifespan
+
+
+@contextmanager
+def up_in_thread(
+    lifespan: BlockingLifespan,
+    startup: Step,
+    shutdown: Step,
+    backend: str,
+    backend_options: dict[str, Any] | None,
+    log: Log,
+) -> Iterator[None]:
+    """Have an application up in a thread, by a startup and a shutdown that use its manager."""
+    manager = lifespan.manager
     with start_blocking_portal(backend, backend_options) as portal:
+        lifespan.portal = portal
         body: BaseException | None = None
         problems: list[BaseException] = []
         try:
-            problems += _wait(portal, manager, manager.startup, log, patience=1)
+            problems += _wait(portal, manager, startup, log, patience=1)
             if not problems:
-                yield BlockingLifespan(manager, portal)
+                watch = portal.start_task_soon(lifespan._watch)
+                try:
+                    yield
+                finally:
+                    watch.cancel()
         except BaseException as exc:  # noqa: BLE001 - it is raised when the application is down
             body = exc
         if manager.phase not in (Phase.IDLE, Phase.STARTING):
             interrupted = any(isinstance(one, KeyboardInterrupt) for one in [body, *problems])
             patience = 1 if interrupted else 2
-            problems += _wait(portal, manager, manager.shutdown, log, patience=patience)
+            problems += _wait(portal, manager, shutdown, log, patience=patience)
+        if body is not None and body is lifespan._crash:
+            problems = [one for one in problems if not isinstance(one, LifespanCrashed)]
         problem = settle(problems, log, body=body)
         if problem is not None:
             raise problem
 
 
+def run_in(portal: BlockingPortal, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Run an asynchronous function in the event loop of a portal, and wait for it.
+
+    Other than ``portal.call()``, this lets an exit that it raises end nothing but the call, and
+    cancels it if Ctrl-C interrupts the waiting.
+    """
+    outcome = portal.start_task_soon(_outcome_of, function, *args)
+    try:
+        result, error = outcome.result()
+    except KeyboardInterrupt:
+        outcome.cancel()
+        raise
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
+
+
+async def _outcome_of(
+    function: Callable[..., Awaitable[Any]], *args: Any
+) -> tuple[Any, BaseException | None]:
+    """What an asynchronous function returns and raises: an exit would end an event loop."""
+    try:
+        return await function(*args), None
+    except BaseException as exc:
+        if is_cancellation(exc):
+            raise
+        return None, exc
+
+
 def _wait(
-    portal: BlockingPortal,
-    manager: LifespanManager,
-    method: Callable[[], Coroutine[Any, Any, None]],
-    log: Log,
-    *,
-    patience: int,
+    portal: BlockingPortal, manager: LifespanManager, step: Step, log: Log, *, patience: int
 ) -> list[BaseException]:
     """Run the startup or the shutdown in the other thread, and wait for it.
 
     :param patience: at which Ctrl-C the application is cancelled
     :return: what went wrong
     """
-    call = _Call(method)
+    call = _Call(step)
     problems: list[BaseException] = []
     while True:
         # Ctrl-C can come in any of these lines, so each may be run again.
@@ -115,7 +210,8 @@ def _wait(
             if len(problems) == patience:
                 portal.start_task_soon(_cancel, manager)
             portal.start_task_soon(call.run)
-            return problems + call.outcome.result()
+            error = call.error.result()
+            return problems if error is None else [*problems, error]
         except KeyboardInterrupt as exc:  # noqa: PERF203
             problems.append(exc)
 
@@ -123,24 +219,19 @@ def _wait(
 class _Call:
     """One call in the event loop, however often it is asked for.
 
-    :ivar outcome: what it has raised
+    :ivar error: what it has raised
     """
 
-    def __init__(self, method: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self.outcome: Future[list[BaseException]] = Future()
-        self._method = method
+    def __init__(self, step: Step) -> None:
+        self.error: Future[BaseException | None] = Future()
+        self._step = step
         self._begun = False
 
     async def run(self) -> None:
-        if self._begun:
-            return
-        self._begun = True
-        problems: list[BaseException] = []
-        try:
-            await self._method()
-        except (Exception, KeyboardInterrupt, SystemExit) as exc:  # noqa: BLE001
-            problems.append(exc)  # in an event loop of asyncio, an exit would end that
-        self.outcome.set_result(problems)
+        if not self._begun:
+            self._begun = True
+            _, error = await _outcome_of(self._step)
+            self.error.set_result(error)
 
 
 def _cancel(manager: LifespanManager) -> None:

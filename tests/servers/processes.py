@@ -57,7 +57,7 @@ def _drop_in(name: str, backend: str, package: str, ready: str, **options: bool)
 
 
 _GUNICORN = [*_PYTHON, "gunicorn", "-b", _BIND, "--no-control-socket", "{app}"]
-_GUNICORN += ["--timeout", "2", "--graceful-timeout", "3"]
+_GUNICORN += ["--timeout", "5", "--graceful-timeout", "3"]
 _HYPERCORN = [*_PYTHON, "hypercorn", "-b", _BIND, "{app}"]
 _ANYCORN = [*_PYTHON, "anycorn", "-b", _BIND, "{app}"]
 

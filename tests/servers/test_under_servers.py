@@ -200,7 +200,7 @@ def test_state_and_context_variables_are_seen_and_the_shutdown_is_run(
 
 @on("hangs in startup")
 def test_a_startup_that_hangs_is_ended_and_the_log_says_where(case: Case, record: Record) -> None:
-    limit = 2 if case.name == "gunicorn" and case.way == "drop-in" else TIMEOUT
+    limit = 5 if case.name == "gunicorn" and case.way == "drop-in" else TIMEOUT
     assert shows_where(case, record, "startup", limit)
     # Without a lifespan of the server's, each request has tried.
     tries = 1 if case.server.knows_lifespan else 2

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -108,17 +109,23 @@ class Exchange(ABC):
         :param timeout: seconds to wait
         :raises httpx.ReadTimeout: after that time
         """
-        try:
-            return self._from_app.receive_nowait()
-        except WouldBlock:
-            pass
-        except (EndOfStream, ClosedResourceError):  # the latter by disconnect()
-            return None
+        with suppress(WouldBlock):
+            return self.message_at_hand()
         if timeout is None:
             return await self._next_message()
         with move_on_after(timeout):
             return await self._next_message()
         raise httpx.ReadTimeout(f"the application has sent nothing for {timeout:g} s in {self}")
+
+    def message_at_hand(self) -> Any:
+        """The same without waiting.
+
+        :raises anyio.WouldBlock: if there is none yet
+        """
+        try:
+            return self._from_app.receive_nowait()
+        except (EndOfStream, ClosedResourceError):  # the latter by disconnect()
+            return None
 
     async def _next_message(self) -> Any:
         try:
@@ -135,6 +142,10 @@ class Exchange(ABC):
         """Wait so long for the application to return."""
         with move_on_after(seconds):
             await self.over.wait()
+
+    def is_well(self) -> bool:
+        """Whether there is nothing wrong with a response that has come to its end."""
+        return self.is_complete and self.raised is None
 
     def take_raised(self) -> BaseException | None:
         """What the application has raised, for the one who will raise it."""
@@ -200,6 +211,8 @@ class HTTPExchange(Exchange):
         if self._length is not None:
             self._length -= len(chunk)
             self._has_body = self._length > 0 and self._has_body
+            if not self._has_body and isinstance(self._body, AsyncGenerator):
+                await self._body.aclose()  # it waits to be asked for what comes after the last part
         return {"type": "http.request", "body": chunk, "more_body": self._has_body}
 
     async def send(self, message: Any) -> None:
@@ -218,6 +231,9 @@ class HTTPExchange(Exchange):
             await self._pass_on(message)
         if self.is_complete:
             self._disconnected.set()
+
+    def is_well(self) -> bool:
+        return super().is_well() and self.failure is None
 
     def take_error(self) -> BaseException | None:
         error = super().take_error()

@@ -1,8 +1,8 @@
-"""httpx2, or else httpx, whichever is installed."""
+"""httpx2, or else httpx, whichever is installed, and what is the same of their two clients."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import httpx as httpx
@@ -17,3 +17,20 @@ else:
                 "anylifespan.testing needs httpx2 or httpx, and neither is installed: "
                 "pip install 'anylifespan[testing]'"
             ) from None
+
+BASE_URL = "http://test"
+
+
+def open_websocket(kind: Any, client: Any, url: Any, options: dict[str, Any]) -> Any:
+    """``client.websocket()`` of httpx2, for an application that is no network.
+
+    :param kind: the class of httpx2 that has it
+    :raises ModuleNotFoundError: if it has none
+    """
+    try:
+        websocket = kind.websocket
+    except AttributeError:
+        raise ModuleNotFoundError(
+            "client.websocket() needs httpx2 2.9 or later: pip install 'anylifespan[testing]'"
+        ) from None
+    return websocket(client, url, **{"keepalive_ping_interval_seconds": None, **options})

@@ -6,10 +6,11 @@ import logging
 import math
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from anyio import CancelScope
+from anyio import CancelScope, WouldBlock
 
 from .._core.application import ASGI3App, ASGIApp, as_asgi3
 from .._core.hosting import EventLoop, event_loop
@@ -116,17 +117,22 @@ class ASGITransport(httpx.AsyncBaseTransport):
         self._is_open = False
         self._raise_what_is_left(exchanges)
 
-    async def close(self, exchange: Exchange) -> None:
-        """The client leaves one request."""
+    async def leave(self, exchange: Exchange) -> None:
+        """The client leaves one request, and waits for the application to end it."""
         exchange.disconnect()
         if not exchange.over.is_set():
             await exchange.wait_over(self._drain_timeout)
+
+    async def close(self, exchange: Exchange) -> None:
+        """The same, and what the application has raised is raised."""
+        await self.leave(exchange)
         self._raise_what_is_left([exchange])
 
     def error_of(self, exchange: Exchange) -> BaseException | None:
         """What is wrong with a response that has come to its end."""
         error = exchange.take_error()
-        self._tasks.pop(exchange, None)
+        if exchange.over.is_set():
+            self._tasks.pop(exchange, None)
         if error is None or self.raise_app_exceptions or not isinstance(error, Exception):
             return error
         self._log_error(exchange, error)
@@ -176,7 +182,11 @@ class ASGITransport(httpx.AsyncBaseTransport):
         if message is None:
             error = self.error_of(exchange)
             if error is not None and not isinstance(error, httpx.RemoteProtocolError):
-                raise error
+                try:
+                    raise error
+                finally:
+                    # If what has failed is the body of the request, the application runs on.
+                    await self.close(exchange)
             exchange.is_complete = True  # by this
             message = {"type": "http.response.start", "status": 500}
         return message
@@ -196,13 +206,13 @@ class ASGITransport(httpx.AsyncBaseTransport):
                 self._tasks.pop(exchange, None)
 
     def _response(self, exchange: Exchange, request: httpx.Request, start: Any) -> httpx.Response:
-        body = _Body(self, exchange, _read_timeout(request))
+        body = Body(self, exchange, _read_timeout(request))
         headers = list(start.get("headers") or ())
         return httpx.Response(start["status"], headers=headers, stream=body)
 
     async def _answer_websocket(self, app: ASGI3App, request: httpx.Request) -> httpx.Response:
         # wsproto is needed for nothing else.
-        from ._websocket import WebSocketExchange, switched_protocols
+        from ._websocket import NetworkStream, WebSocketExchange, switched_protocols
 
         protocols = request.headers.get("sec-websocket-protocol", "").split(",")
         scope = self._scope(
@@ -215,8 +225,9 @@ class ASGITransport(httpx.AsyncBaseTransport):
         exchange = WebSocketExchange(app, scope)
         message = await self._first_message(exchange, request)
         if message["type"] == "websocket.accept":
-            body = _Body(self, exchange, None)
-            return switched_protocols(exchange, request.headers, message, body)
+            network = NetworkStream(exchange, partial(self.leave, exchange))
+            body = Body(self, exchange, None)
+            return switched_protocols(network, request.headers, message, body)
         if message["type"] == "websocket.close":
             denial = self._response(exchange, request, {"status": 403})
             denial.extensions["websocket_close"] = message.get("code", 1000), message.get("reason")
@@ -245,7 +256,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
         self._log.error("The application has raised in %s.", exchange, exc_info=error)
 
 
-class _Body(httpx.AsyncByteStream):
+class Body(httpx.AsyncByteStream):
     """That of a response, as the application sends it."""
 
     def __init__(self, transport: ASGITransport, exchange: Exchange, timeout: float | None) -> None:
@@ -263,6 +274,18 @@ class _Body(httpx.AsyncByteStream):
             if body:
                 return body
         raise self._transport.error_of(self._exchange) or StopAsyncIteration
+
+    def at_hand(self) -> tuple[bytes, bool]:
+        """What can be read without waiting, and whether that is all, and nothing is to be closed."""
+        parts: list[bytes] = []
+        is_all = False
+        with suppress(WouldBlock):
+            while (message := self._exchange.message_at_hand()) is not None:
+                parts.append(message.get("body", b""))
+            is_all = self._exchange.is_well()
+        if is_all:
+            self._exchange.disconnect()
+        return b"".join(parts), is_all
 
     async def aclose(self) -> None:
         await self._transport.close(self._exchange)

@@ -119,12 +119,13 @@ class NetworkStream:
 
     It is what ``response.extensions["network_stream"]`` is for httpcore.
 
-    :param close: called when the client closes it
+    :param leave: called when the client closes it. What the application has raised is raised when
+        the response is closed: who closes this may be a task or a thread of the client's own.
     """
 
-    def __init__(self, exchange: WebSocketExchange, close: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, exchange: WebSocketExchange, leave: Callable[[], Awaitable[None]]) -> None:
         self._exchange = exchange
-        self._close = close
+        self._leave = leave
         self._frames = Connection(ConnectionType.SERVER)
         self._unread = b""
         self._parts: list[Any] = []  # of a message that has not wholly arrived
@@ -152,8 +153,8 @@ class NetworkStream:
             self._take(event)
 
     async def aclose(self) -> None:
-        """Leave the application, and wait for it as after closing a response."""
-        await self._close()
+        """Leave the application, and wait for it."""
+        await self._leave()
 
     def _is_open(self) -> bool:
         return self._frames.state is ConnectionState.OPEN
@@ -187,16 +188,17 @@ class NetworkStream:
 
 
 def switched_protocols(
-    exchange: WebSocketExchange,
+    network: NetworkStream,
     headers: httpx.Headers,
     accept: Any,
     body: httpx.AsyncByteStream,
 ) -> httpx.Response:
     """The response that opens a WebSocket.
 
+    :param network: where the client reads and writes frames
     :param headers: those of the request
     :param accept: the message of the application
-    :param body: what the client closes when it leaves
+    :param body: what the client closes in the end
     """
     key = headers.get("sec-websocket-key", "").encode()
     ours = [
@@ -210,5 +212,5 @@ def switched_protocols(
         101,
         headers=[*ours, *(accept.get("headers") or ())],
         stream=body,
-        extensions={"network_stream": NetworkStream(exchange, body.aclose)},
+        extensions={"network_stream": network},
     )

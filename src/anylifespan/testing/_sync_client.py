@@ -1,0 +1,152 @@
+"""A client for synchronous tests: the application is up in another thread."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any
+
+from anyio.lowlevel import checkpoint
+
+from .._core.application import ASGIApp
+from .._core.log import DEFAULT, Log
+from .._core.manager import LifespanManager
+from .._core.options import Mode
+from .._diagnosis.leaks import Leaks, check_leaks, leaks_reported
+from ..from_thread import BlockingLifespan, up_in_thread
+from ._httpx import BASE_URL, httpx, open_websocket
+from ._sync_transport import ASGISyncTransport
+from ._transport import DRAIN_TIMEOUT
+
+
+class ASGISyncClient(httpx.Client):
+    """A ``Client`` of httpx2, or else httpx, whose requests go to an application that is up.
+
+    :ivar lifespan: the :class:`~anylifespan.from_thread.BlockingLifespan` of the application
+    """
+
+    def __init__(
+        self,
+        lifespan: BlockingLifespan,
+        *,
+        transport: Any = None,
+        base_url: str = BASE_URL,
+        **options: Any,
+    ) -> None:
+        transport = transport or ASGISyncTransport(lifespan)
+        # The application is no network, and may be looked at in a debugger.
+        options.setdefault("timeout", None)
+        super().__init__(transport=transport, base_url=base_url, **options)
+        self.lifespan = lifespan
+
+    @contextmanager
+    def websocket(self, url: Any, **options: Any) -> Iterator[Any]:
+        """Open a WebSocket, as ``Client.websocket()`` of httpx2 does::
+
+            with client.websocket("/orders") as websocket:
+                websocket.send_json({"book": 1})
+                assert websocket.receive_json() == {"sold": True}
+
+        If the application raises in it, that is raised when the block is left. If it dies, the
+        block gets a WebSocketNetworkError, and raises the crash.
+
+        :param url: as for a request: relative to ``base_url``
+        :param options: those of httpx2, ``subprotocols`` for one; there are no pings by default
+        :raises WebSocketUpgradeError: of httpx2, if the application denies it, as with
+            :meth:`ASGIClient.websocket`
+        :raises LifespanCrashed: if the application dies meanwhile, or has died
+        :raises ModuleNotFoundError: without httpx2 2.9, or wsproto
+        """
+        opened = open_websocket(httpx.Client, self, url, options)
+        from httpx2.websockets import WebSocketNetworkError
+
+        try:
+            with opened as websocket:
+                yield websocket
+        except WebSocketNetworkError:
+            self.lifespan.call(checkpoint)  # raises the crash, if that is why
+            raise
+
+
+@contextmanager
+def asgi_sync_client(
+    app: ASGIApp,
+    backend: str = "asyncio",
+    backend_options: dict[str, Any] | None = None,
+    *,
+    mode: Mode = "on",
+    startup_timeout: float | None = 30.0,
+    shutdown_timeout: float | None = 30.0,
+    report_after: float | None = 5.0,
+    state: dict[str, Any] | None = None,
+    logger: logging.Logger | None = None,
+    leaks: Leaks = "warn",
+    ignore_leaks: Iterable[str] = (),
+    drain_timeout: float | None = DRAIN_TIMEOUT,
+    raise_app_exceptions: bool = True,
+    root_path: str = "",
+    client: tuple[str, int] = ("127.0.0.1", 123),
+    base_url: str = BASE_URL,
+    **options: Any,
+) -> Iterator[ASGISyncClient]:
+    """Start an application in another thread, and have a client for it in synchronous code::
+
+        with asgi_sync_client(app) as client:
+            response = client.get("/")
+
+    It is the synchronous twin of :func:`asgi_client`, with the same options: responses stream,
+    :meth:`ASGISyncClient.websocket` opens a WebSocket, requests that still run are ended before the
+    shutdown, and what the application leaves behind is listed in a :exc:`LeakWarning`.
+
+    If the application dies, a request that waits for it raises the crash, and so does every later
+    one; at the latest it is raised when the block is left. ``client.lifespan.call()`` calls a
+    function in the event loop of the application.
+
+    :param app: an ASGI application
+    :param backend: ``"asyncio"`` or ``"trio"``
+    :param backend_options: as :func:`anyio.run` takes them
+    :raises LifespanError: as :func:`~anylifespan.from_thread.start_blocking_lifespan`
+    :raises TypeError: if ``app`` cannot be an ASGI application, or an option is unknown
+    :raises LeakWarning: of leaks that are errors
+
+    The other parameters are those of :func:`asgi_client`; ``options`` are those of ``Client``.
+    """
+    check_leaks(leaks, ignore_leaks)
+    manager = LifespanManager(
+        app,
+        mode=mode,
+        startup_timeout=startup_timeout,
+        shutdown_timeout=shutdown_timeout,
+        report_after=report_after,
+        state=state,
+        logger=logger,
+    )
+    lifespan = BlockingLifespan(manager)
+    transport = ASGISyncTransport(
+        lifespan,
+        raise_app_exceptions,
+        root_path,
+        client,
+        drain_timeout=drain_timeout,
+        logger=logger,
+    )
+    # Made before the application is started, so that a wrong option is told at once.
+    sync_client = ASGISyncClient(lifespan, transport=transport, base_url=base_url, **options)
+    reported = AsyncExitStack()
+
+    async def startup() -> None:
+        async with reported:
+            is_up = await reported.enter_async_context(leaks_reported(app, leaks, ignore_leaks))
+            await manager.startup()
+            is_up()
+            left_open.push_async_exit(reported.pop_all())
+
+    async def shutdown() -> None:
+        async with left_open:
+            await manager.shutdown()
+
+    left_open = AsyncExitStack()
+    log = Log(logger or DEFAULT)
+    with up_in_thread(lifespan, startup, shutdown, backend, backend_options, log), sync_client:
+        yield sync_client

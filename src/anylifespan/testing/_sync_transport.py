@@ -1,0 +1,174 @@
+"""Requests of synchronous code to an application that is up in another thread."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from typing import Any
+
+from anyio import to_thread
+
+from ..errors import LifespanCrashed
+from ..from_thread import BlockingLifespan, run_in
+from ._httpx import httpx
+from ._transport import DRAIN_TIMEOUT, ASGITransport, Body
+
+
+class ASGISyncTransport(httpx.BaseTransport):
+    """Sends the requests of a ``Client`` to an application that is up in another thread::
+
+        with start_blocking_lifespan(app) as lifespan:
+            transport = ASGISyncTransport(lifespan)
+            with httpx2.Client(transport=transport, base_url="http://test") as client:
+                ...
+
+    It is :class:`ASGITransport` for synchronous code. If the application dies, whoever waits for it
+    gets the crash.
+
+    :param lifespan: that of the application
+    :ivar is_closed: whether it has ended its requests, and there were none since
+
+    The other parameters are those of :class:`ASGITransport`.
+    """
+
+    def __init__(
+        self,
+        lifespan: BlockingLifespan,
+        raise_app_exceptions: bool = True,
+        root_path: str = "",
+        client: tuple[str, int] = ("127.0.0.1", 123),
+        *,
+        drain_timeout: float | None = DRAIN_TIMEOUT,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self.lifespan = lifespan
+        self.is_closed = False
+        self._transport = ASGITransport(
+            lifespan.app,
+            raise_app_exceptions,
+            root_path,
+            client,
+            drain_timeout=drain_timeout,
+            logger=logger,
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request.
+
+        :return: the response, as soon as the application has begun it
+        :raises httpx.ReadTimeout: if that takes longer than the read timeout of the request
+        :raises LifespanCrashed: if the application dies meanwhile, or has died
+        :raises RuntimeError: if the application returns without a response
+        """
+        self.is_closed = False
+        return self.lifespan.call(self._begin, request)
+
+    def close(self) -> None:
+        """End all requests that still run, as :meth:`ASGITransport.aclose`."""
+        if not self.is_closed:
+            run_in(self.lifespan.portal, self._transport.aclose)
+            self.is_closed = True
+
+    async def _begin(self, request: httpx.Request) -> httpx.Response:
+        if not isinstance(request.stream, httpx.AsyncByteStream):
+            request = httpx.Request(
+                request.method,
+                request.url,
+                headers=request.headers,
+                stream=_RequestBody(request.stream),
+                extensions=request.extensions,
+            )
+        response = await self._transport.handle_async_request(request)
+        stream: Any = response.stream
+        body = _ResponseBody(self, stream)
+        extensions = dict(response.extensions)
+        if "network_stream" in extensions:
+            network = extensions["network_stream"]
+            extensions["network_stream"] = _NetworkStream(self.lifespan, network)
+        else:
+            body.read_ahead()
+        return httpx.Response(
+            response.status_code, headers=response.headers, stream=body, extensions=extensions
+        )
+
+
+class _RequestBody(httpx.AsyncByteStream):
+    """One that can only be read by synchronous code."""
+
+    def __init__(self, body: Any) -> None:
+        self._parts = iter(body)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        part = await to_thread.run_sync(next, self._parts, None, abandon_on_cancel=True)
+        if part is None:
+            raise StopAsyncIteration
+        return part
+
+
+class _ResponseBody(httpx.SyncByteStream):
+    """That of a response, as the application sends it."""
+
+    def __init__(self, transport: ASGISyncTransport, body: Body) -> None:
+        self._transport = transport
+        self._body = body
+        self._read = b""
+        self._is_complete = False
+
+    def read_ahead(self) -> None:
+        """Read what is there already, in the event loop.
+
+        Most responses are complete when they begin: they need no more turns of two threads.
+        """
+        self._read, self._is_complete = self._body.at_hand()
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._read:
+            yield self._read
+        while not self._is_complete:
+            part = self._transport.lifespan.call(self._next)
+            if part is None:
+                break
+            yield part
+
+    def close(self) -> None:
+        if not self._is_complete and not self._transport.is_closed:
+            run_in(self._transport.lifespan.portal, self._body.aclose)
+
+    async def _next(self) -> bytes | None:
+        async for part in self._body:
+            return part
+        return None
+
+
+class _NetworkStream:
+    """The server's side of a connection, for a WebSocket client that reads it in a thread.
+
+    It is what ``response.extensions["network_stream"]`` is for httpcore.
+    """
+
+    def __init__(self, lifespan: BlockingLifespan, stream: Any) -> None:
+        self._lifespan = lifespan
+        self._stream = stream
+
+    def get_extra_info(self, info: str) -> Any:
+        """None: there is no socket."""
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read frames that the application has sent, or part of one."""
+        try:
+            return self._lifespan.call(self._stream.read, max_bytes, timeout)
+        except LifespanCrashed:
+            return b""  # the crash is raised by the client's websocket(); this is like a network
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send frames to the application."""
+        with suppress(LifespanCrashed):  # as with a network, the client learns of it as it reads
+            self._lifespan.call(self._stream.write, buffer, timeout)
+
+    def close(self) -> None:
+        """Leave the application, and wait for it."""
+        run_in(self._lifespan.portal, self._stream.aclose)
