@@ -69,10 +69,9 @@ def _no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
-        if not thread.name.startswith(
-            ("Trio thread", "AnyIO worker thread")
-        ):  # which wait for more
-            thread.join(5)  # a WebSocket of httpx2 leaves its own to themselves
+        # Those of a pool wait for more; those of a WebSocket of httpx2 are left to themselves.
+        if not thread.name.startswith(("Trio thread", "AnyIO worker thread")):
+            thread.join(5)
             assert not thread.is_alive()
 
 
@@ -230,7 +229,7 @@ def test_requests_of_many_threads(client_of: ClientOf) -> None:
         await send({**END, "body": scope["path"].encode()})
 
     with client_of(answers_lifespan(request)) as client, ThreadPoolExecutor(5) as threads:
-        texts = threads.map(lambda path: client.get(path).text, "/a /b /c /d /e".split())
+        texts = threads.map(lambda path: client.get(path).text, ["/a", "/b", "/c", "/d", "/e"])
         assert list(texts) == ["/a", "/b", "/c", "/d", "/e"]
 
 

@@ -162,30 +162,19 @@ def up_in_thread(
 def run_in(portal: BlockingPortal, function: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Run an asynchronous function in the event loop of a portal, and wait for it.
 
-    Other than ``portal.call()``, this lets an exit that it raises end nothing but the call, and
-    cancels it if Ctrl-C interrupts the waiting.
+    Other than with ``portal.call()``, an exit that it raises ends nothing but the call, and Ctrl-C
+    cancels it.
     """
-    outcome = portal.start_task_soon(_outcome_of, function, *args)
+    call = _Call(function, *args)
     try:
-        result, error = outcome.result()
+        portal.start_task_soon(call.run)
+        result, error = call.outcome.result()
     except KeyboardInterrupt:
-        outcome.cancel()
+        portal.start_task_soon(call.cancel)
         raise
     if error is not None:
         raise error
     return result  # type: ignore[no-any-return]
-
-
-async def _outcome_of(
-    function: Callable[..., Awaitable[Any]], *args: Any
-) -> tuple[Any, BaseException | None]:
-    """What an asynchronous function returns and raises: an exit would end an event loop."""
-    try:
-        return await function(*args), None
-    except BaseException as exc:
-        if is_cancellation(exc):
-            raise
-        return None, exc
 
 
 def _wait(
@@ -210,28 +199,45 @@ def _wait(
             if len(problems) == patience:
                 portal.start_task_soon(_cancel, manager)
             portal.start_task_soon(call.run)
-            error = call.error.result()
-            return problems if error is None else [*problems, error]
+            _, error = call.outcome.result()
         except KeyboardInterrupt as exc:  # noqa: PERF203
             problems.append(exc)
+        else:
+            return problems if error is None else [*problems, error]
 
 
 class _Call:
-    """One call in the event loop, however often it is asked for.
+    """One call in the event loop, however often that is asked for.
 
-    :ivar error: what it has raised
+    :ivar outcome: what it has returned, and what it has raised
     """
 
-    def __init__(self, step: Step) -> None:
-        self.error: Future[BaseException | None] = Future()
-        self._step = step
-        self._begun = False
+    def __init__(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        self.outcome: Future[tuple[Any, BaseException | None]] = Future()
+        self._function = function
+        self._args = args
+        self._has_begun = False
+        self._scope: CancelScope | None = None
 
     async def run(self) -> None:
-        if not self._begun:
-            self._begun = True
-            _, error = await _outcome_of(self._step)
-            self.error.set_result(error)
+        if self._has_begun:
+            return
+        self._has_begun = True
+        with CancelScope() as self._scope:
+            result, error = None, None
+            try:
+                result = await self._function(*self._args)
+            except BaseException as exc:  # an exit would end an event loop of asyncio
+                if is_cancellation(exc):
+                    self.outcome.cancel()
+                    raise
+                error = exc
+            self.outcome.set_result((result, error))
+
+    def cancel(self) -> None:
+        self._has_begun = True
+        if self._scope is not None:
+            self._scope.cancel()
 
 
 def _cancel(manager: LifespanManager) -> None:

@@ -103,7 +103,9 @@ class _RequestBody(httpx.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        part = await to_thread.run_sync(next, self._parts, None, abandon_on_cancel=True)
+        part: bytes | None = await to_thread.run_sync(
+            next, self._parts, None, abandon_on_cancel=True
+        )
         if part is None:
             raise StopAsyncIteration
         return part
@@ -160,9 +162,10 @@ class _NetworkStream:
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read frames that the application has sent, or part of one."""
         try:
-            return self._lifespan.call(self._stream.read, max_bytes, timeout)
+            frames: bytes = self._lifespan.call(self._stream.read, max_bytes, timeout)
         except LifespanCrashed:
-            return b""  # the crash is raised by the client's websocket(); this is like a network
+            frames = b""  # the crash is raised by the client's websocket(); this is like a network
+        return frames
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send frames to the application."""

@@ -276,7 +276,7 @@ class Body(httpx.AsyncByteStream):
         raise self._transport.error_of(self._exchange) or StopAsyncIteration
 
     def at_hand(self) -> tuple[bytes, bool]:
-        """What can be read without waiting, and whether that is all, and nothing is to be closed."""
+        """What can be read without waiting; and whether that is all, and it is over."""
         parts: list[bytes] = []
         is_all = False
         with suppress(WouldBlock):
