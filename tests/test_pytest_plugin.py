@@ -286,7 +286,7 @@ async def test_one(asgi_lifespan):
 @pytest.mark.parametrize(
     ("app", "text"),
     [
-        ("", "asgi_lifespan and asgi_client need an application: have a fixture asgi_app*"),
+        ("", "asgi_lifespan, asgi_client, asgi_sync_client need an application: have a fixture*"),
         ("shop:nothing", 'anylifespan_app = "shop:nothing" cannot be imported (*'),
         ("nowhere:app", 'anylifespan_app = "nowhere:app" cannot be imported (*'),
         ("shop app", 'anylifespan_app = "shop app" cannot be imported (*'),

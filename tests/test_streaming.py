@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
-from anylifespan import LifespanCrashed, draining
+from anylifespan import LifespanCrashed, LifespanManager, draining
 from anylifespan.testing import ASGIClient, ASGITransport, asgi_client
 
 if sys.version_info < (3, 11):
@@ -568,10 +568,33 @@ async def test_by_default_there_is_none() -> None:
 
 async def test_a_crash_in_the_midst_of_a_stream() -> None:
     app = answers_lifespan(hangs_after_start, crash_after=1)
-    with pytest.raises(LifespanCrashed):
+    with pytest.raises(LifespanCrashed) as info:
         async with asgi_client(app) as client:
             async with client.stream("GET", "/") as response:
                 await response.aread()
+    assert not hasattr(info.value, "__notes__")
+
+
+@pytest.mark.parametrize("path", ["/hangs", "/stream"])
+async def test_who_waits_for_an_application_that_dies_gets_the_crash(
+    path: str, log: pytest.LogCaptureFixture
+) -> None:
+    """In a fixture, say, where no body can be cancelled."""
+
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/hangs":
+            await anyio.sleep_forever()
+        await hangs_after_start(scope, receive, send)
+
+    manager = LifespanManager(answers_lifespan(request, crash_after=1))
+    await manager.startup()
+    async with ASGIClient(manager) as client:
+        for _ in range(2):  # meanwhile, and later
+            with pytest.raises(LifespanCrashed) as info:
+                await client.get(path)
+            assert isinstance(info.value.__cause__, Boom)
+    with pytest.raises(LifespanCrashed):
+        await manager.shutdown()
 
 
 # The transport alone

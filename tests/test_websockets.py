@@ -13,6 +13,7 @@ from fastapi import FastAPI, WebSocket, WebSocketException
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
+from anylifespan import LifespanCrashed, LifespanManager
 from anylifespan.testing import ASGIClient, asgi_client
 
 if sys.version_info < (3, 11):
@@ -402,6 +403,26 @@ def test_without_httpx2_it_is_said_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, timeout=60)
     assert b"needs httpx2 2.9 or later: pip install 'anylifespan[testing]'" in done.stderr
+
+
+async def test_a_crash_of_the_application_is_raised_when_it_is_left() -> None:
+    """In a fixture, say, where no body can be cancelled."""
+
+    async def accepts(scope: Any, receive: Any, send: Any) -> None:
+        await send(ACCEPT)
+        await anyio.sleep_forever()
+
+    manager = LifespanManager(answers_lifespan(accepts, crash_after=1))
+    await manager.startup()
+    async with ASGIClient(manager) as client:
+        with pytest.raises(LifespanCrashed):
+            async with client.websocket("/") as websocket:
+                await websocket.receive_text()
+        with pytest.raises(LifespanCrashed):
+            async with client.websocket("/"):
+                raise AssertionError("it was accepted")
+    with pytest.raises(LifespanCrashed):
+        await manager.shutdown()
 
 
 def test_it_is_a_client_of_httpx2() -> None:

@@ -17,7 +17,6 @@ from ._core.log import DEFAULT, Log
 from ._core.manager import LifespanManager
 from ._core.protocol import Phase
 from ._core.ranks import settle
-from .errors import LifespanCrashed
 
 T = TypeVar("T")
 Step = Callable[[], Coroutine[Any, Any, None]]
@@ -35,8 +34,8 @@ class BlockingLifespan:
 
     def __init__(self, manager: LifespanManager) -> None:
         self.manager = manager
-        self._crash: LifespanCrashed | None = None
         self._calls: set[CancelScope] = set()
+        manager._crash_listeners.append(self._on_crash)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.manager!r}>"
@@ -70,7 +69,7 @@ class BlockingLifespan:
         return run_in(self.portal, self._while_alive, function, *args)
 
     async def _while_alive(self, function: Callable[..., Any], *args: Any) -> Any:
-        if self._crash is None:
+        if self.manager.crash is None:
             with CancelScope() as scope:
                 self._calls.add(scope)
                 try:
@@ -78,11 +77,9 @@ class BlockingLifespan:
                     return await result if isawaitable(result) else result
                 finally:
                     self._calls.discard(scope)
-        raise self._crash.with_traceback(None)  # type: ignore[union-attr]
+        raise self.manager._crash_as_answer()  # type: ignore[misc]
 
-    async def _watch(self) -> None:
-        crash = await self.manager.wait_crashed()
-        self._crash = crash
+    def _on_crash(self) -> None:
         for scope in self._calls:
             scope.cancel()
 
@@ -141,20 +138,14 @@ def up_in_thread(
         try:
             problems += _wait(portal, manager, startup, log, patience=1)
             if not problems:
-                watch = portal.start_task_soon(lifespan._watch)
-                try:
-                    yield
-                finally:
-                    watch.cancel()
+                yield
         except BaseException as exc:  # noqa: BLE001 - it is raised when the application is down
             body = exc
         if manager.phase not in (Phase.IDLE, Phase.STARTING):
             interrupted = any(isinstance(one, KeyboardInterrupt) for one in [body, *problems])
             patience = 1 if interrupted else 2
             problems += _wait(portal, manager, shutdown, log, patience=patience)
-        if body is not None and body is lifespan._crash:
-            problems = [one for one in problems if not isinstance(one, LifespanCrashed)]
-        problem = settle(problems, log, body=body)
+        problem = settle(manager._without_crash_of(body, problems), log, body=body)
         if problem is not None:
             raise problem
 

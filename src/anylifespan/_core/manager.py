@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Context
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -98,6 +98,8 @@ class LifespanManager:
         self._has_body = False  # whether there is one to be cancelled
         self._reported = False  # whether a caller has got the error
         self._crash_event: Event | None = None
+        self._answer: LifespanCrashed | None = None  # for those who wait for one
+        self._crash_listeners: list[Callable[[], object]] = []
         self._shutdown_request: Event | None = None
         self._variables = Variables()
         self._request_app: ASGI3App | None = None
@@ -251,6 +253,7 @@ class LifespanManager:
         lifespan = self._running("__aexit__()")
         try:
             problems = await self._leave_the_block(lifespan, exc)
+            problems = self._without_crash_of(exc, problems)
         except BaseException:  # as in __aenter__()
             lifespan.cancel()
             await self._leave([])
@@ -319,6 +322,18 @@ class LifespanManager:
         return outcome.crash(self._running("wait_crashed()"))
 
     # What they share
+
+    def _crash_as_answer(self) -> LifespanCrashed | None:
+        """The crash, for whoever waits for the application's answer to something."""
+        if self._answer is None:
+            self._answer = self.crash
+        return self._answer and self._answer.with_traceback(None)
+
+    def _without_crash_of(self, body: BaseException | None, problems: Problems) -> Problems:
+        """Leave out the crash if that is what the body raises, having got it as an answer."""
+        if body is None or body is not self._answer:
+            return problems
+        return [one for one in problems if not isinstance(one, LifespanCrashed)]
 
     def _check_unused(self) -> None:
         if self._lifespan is not None:
@@ -460,6 +475,8 @@ class LifespanManager:
     def _on_crash(self) -> None:
         if self._crash_event is not None:
             self._crash_event.set()
+        for listener in self._crash_listeners:
+            listener()
         if self._host is not None and self._has_body:
             self._host.cancel_body()
 

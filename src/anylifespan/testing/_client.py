@@ -13,7 +13,7 @@ from .._core.exceptions import only_leaf
 from .._core.manager import LifespanManager
 from .._core.options import Mode
 from .._diagnosis.leaks import Leaks, check_leaks, leaks_reported
-from ._httpx import BASE_URL, httpx, open_websocket
+from ._httpx import BASE_URL, httpx, is_of_websocket, open_websocket
 from ._transport import DRAIN_TIMEOUT, ASGITransport
 
 if sys.version_info < (3, 11):
@@ -34,7 +34,7 @@ class ASGIClient(httpx.AsyncClient):
         base_url: str = BASE_URL,
         **options: Any,
     ) -> None:
-        transport = transport or ASGITransport(lifespan.app)
+        transport = transport or ASGITransport(lifespan.app, lifespan=lifespan)
         # The application is no network, and may be looked at in a debugger.
         options.setdefault("timeout", None)
         super().__init__(transport=transport, base_url=base_url, **options)
@@ -48,8 +48,8 @@ class ASGIClient(httpx.AsyncClient):
                 await websocket.send_json({"book": 1})
                 assert await websocket.receive_json() == {"sold": True}
 
-        If the application raises in it, that is raised when the block is left. What comes alone is
-        not in a group.
+        If the application raises in it, that is raised when the block is left. If it dies, the
+        block gets a WebSocketDisconnect, and raises the crash. What comes alone is not in a group.
 
         :param url: as for a request: relative to ``base_url``
         :param options: those of httpx2, ``subprotocols`` for one; there are no pings by default
@@ -58,12 +58,15 @@ class ASGIClient(httpx.AsyncClient):
             ``response.extensions["websocket_close"]``.
         :raises ModuleNotFoundError: without httpx2 2.9, or wsproto
         """
+        opened = open_websocket(httpx.AsyncClient, self, url, options)
         try:
-            async with open_websocket(httpx.AsyncClient, self, url, options) as websocket:
+            async with opened as websocket:
                 yield websocket
-        except BaseExceptionGroup as group:
-            alone = only_leaf(group)
-            if alone is None or isinstance(alone, BaseExceptionGroup):
+        except BaseException as raised:
+            alone = only_leaf(raised)
+            if is_of_websocket(alone):
+                alone = self.lifespan._crash_as_answer() or alone
+            if alone is None or alone is raised or isinstance(alone, BaseExceptionGroup):
                 raise
             raise alone from alone.__cause__
 
@@ -143,6 +146,7 @@ async def asgi_client(
         client,
         drain_timeout=drain_timeout,
         logger=logger,
+        lifespan=manager,
     )
     # Made before the application is started, so that a wrong option is told at once.
     asgi_client = ASGIClient(manager, transport=transport, base_url=base_url, **options)

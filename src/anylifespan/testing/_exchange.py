@@ -42,6 +42,7 @@ class Exchange(ABC):
     :param app: the application as requests call it
     :param scope: the scope of the request
     :ivar raised: what the application has raised, as long as nobody has been given that
+    :ivar failure: what has gone wrong beside its answer
     :ivar over: set when the application has returned or raised
     :ivar is_complete: whether the application has sent the last message of its response
     """
@@ -49,6 +50,7 @@ class Exchange(ABC):
     def __init__(self, app: ASGI3App, scope: Scope) -> None:
         self.over = Event()
         self.raised: BaseException | None = None
+        self.failure: Exception | None = None
         self._app = app
         self._scope = scope
         self._disconnected = Event()
@@ -138,6 +140,11 @@ class Exchange(ABC):
         self._disconnected.set()
         self._from_app.close()
 
+    def fail(self, failure: Exception) -> None:
+        """Have the client wait no longer."""
+        self.failure = failure
+        self._to_client.close()
+
     async def wait_over(self, seconds: float) -> None:
         """Wait so long for the application to return."""
         with move_on_after(seconds):
@@ -145,7 +152,7 @@ class Exchange(ABC):
 
     def is_well(self) -> bool:
         """Whether there is nothing wrong with a response that has come to its end."""
-        return self.is_complete and self.raised is None
+        return self.is_complete and self.raised is None and self.failure is None
 
     def take_raised(self) -> BaseException | None:
         """What the application has raised, for the one who will raise it."""
@@ -160,6 +167,8 @@ class Exchange(ABC):
     def take_error(self) -> BaseException | None:
         """What is wrong with a response that has come to its end, for the one who will raise it."""
         error = self.take_raised()
+        if self.failure is not None:
+            return self.failure
         if error is not None or self.is_complete:
             return error
         lacks = "completing its response" if self._has_started else "starting a response"
@@ -172,14 +181,12 @@ class HTTPExchange(Exchange):
 
     :param body: that of the request, which is read as the application receives it
     :param length: how many bytes it has; None if that is not known
-    :ivar failure: what the body of the request has raised, which is no fault of the application
     """
 
     def __init__(
         self, app: ASGI3App, scope: Scope, body: AsyncIterator[bytes], length: int | None
     ) -> None:
         super().__init__(app, scope)
-        self.failure: Exception | None = None
         self._body = body
         self._length = length
         self._has_body = True  # more of it, that the application has not received
@@ -204,9 +211,8 @@ class HTTPExchange(Exchange):
         except StopAsyncIteration:
             self._has_body = False
         except Exception as exc:  # noqa: BLE001 - it is raised where the client waits
-            self.failure = exc
             self._disconnected.set()
-            self._to_client.close()
+            self.fail(exc)
             return {"type": "http.disconnect"}
         if self._length is not None:
             self._length -= len(chunk)
@@ -231,13 +237,6 @@ class HTTPExchange(Exchange):
             await self._pass_on(message)
         if self.is_complete:
             self._disconnected.set()
-
-    def is_well(self) -> bool:
-        return super().is_well() and self.failure is None
-
-    def take_error(self) -> BaseException | None:
-        error = super().take_error()
-        return self.failure or error
 
     def disconnect(self) -> None:
         super().disconnect()

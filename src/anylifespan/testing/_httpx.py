@@ -34,3 +34,10 @@ def open_websocket(kind: Any, client: Any, url: Any, options: dict[str, Any]) ->
             "client.websocket() needs httpx2 2.9 or later: pip install 'anylifespan[testing]'"
         ) from None
     return websocket(client, url, **{"keepalive_ping_interval_seconds": None, **options})
+
+
+def is_of_websocket(raised: object) -> bool:
+    """Whether it is what httpx2 raises where a WebSocket has ended."""
+    from httpx2.websockets import WebSocketDisconnect, WebSocketNetworkError
+
+    return isinstance(raised, (WebSocketDisconnect, WebSocketNetworkError))

@@ -7,15 +7,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
-from anyio.lowlevel import checkpoint
-
 from .._core.application import ASGIApp
 from .._core.log import DEFAULT, Log
 from .._core.manager import LifespanManager
 from .._core.options import Mode
 from .._diagnosis.leaks import Leaks, check_leaks, leaks_reported
 from ..from_thread import BlockingLifespan, up_in_thread
-from ._httpx import BASE_URL, httpx, open_websocket
+from ._httpx import BASE_URL, httpx, is_of_websocket, open_websocket
 from ._sync_transport import ASGISyncTransport
 from ._transport import DRAIN_TIMEOUT
 
@@ -49,7 +47,7 @@ class ASGISyncClient(httpx.Client):
                 assert websocket.receive_json() == {"sold": True}
 
         If the application raises in it, that is raised when the block is left. If it dies, the
-        block gets a WebSocketNetworkError, and raises the crash.
+        block gets a WebSocketDisconnect, and raises the crash.
 
         :param url: as for a request: relative to ``base_url``
         :param options: those of httpx2, ``subprotocols`` for one; there are no pings by default
@@ -59,14 +57,14 @@ class ASGISyncClient(httpx.Client):
         :raises ModuleNotFoundError: without httpx2 2.9, or wsproto
         """
         opened = open_websocket(httpx.Client, self, url, options)
-        from httpx2.websockets import WebSocketNetworkError
-
         try:
             with opened as websocket:
                 yield websocket
-        except WebSocketNetworkError:
-            self.lifespan.call(checkpoint)  # raises the crash, if that is why
-            raise
+        except Exception as raised:
+            crash = self.lifespan.manager._crash_as_answer()
+            if crash is None or not is_of_websocket(raised):
+                raise
+            raise crash from crash.__cause__
 
 
 @contextmanager

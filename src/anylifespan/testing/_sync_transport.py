@@ -51,6 +51,7 @@ class ASGISyncTransport(httpx.BaseTransport):
             client,
             drain_timeout=drain_timeout,
             logger=logger,
+            lifespan=lifespan.manager,
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

@@ -15,6 +15,7 @@ from anyio import CancelScope, WouldBlock
 from .._core.application import ASGI3App, ASGIApp, as_asgi3
 from .._core.hosting import EventLoop, event_loop
 from .._core.log import DEFAULT, Log
+from .._core.manager import LifespanManager
 from .._core.options import check_seconds
 from .._stop.drain import Drain
 from ._exchange import Exchange, HTTPExchange
@@ -54,6 +55,8 @@ class ASGITransport(httpx.AsyncBaseTransport):
         time the closing of a response goes on without it, and the closing of the client cancels
         it. None for no limit.
     :param logger: where to log what cannot be raised
+    :param lifespan: the manager of the application. If that dies, requests that wait for it raise
+        the crash, and so does every later one.
     :raises TypeError: if ``app`` cannot be an ASGI application
     """
 
@@ -66,6 +69,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
         *,
         drain_timeout: float | None = DRAIN_TIMEOUT,
         logger: logging.Logger | None = None,
+        lifespan: LifespanManager | None = None,
     ) -> None:
         self.app = as_asgi3(app)[0]
         self.raise_app_exceptions = raise_app_exceptions
@@ -73,6 +77,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
         self.client = client
         self._drain_timeout = check_seconds("drain_timeout", drain_timeout)
         self._log = Log(logger or DEFAULT)
+        self._lifespan = lifespan
         self._is_open = False  # for requests, of one event loop
         self._event_loop: EventLoop
         self._drain: Drain
@@ -86,8 +91,11 @@ class ASGITransport(httpx.AsyncBaseTransport):
         :return: the response, as soon as the application has begun it
         :raises httpx.ReadTimeout: if that takes longer than the read timeout of the request
         :raises RuntimeError: if the application returns without a response
+        :raises LifespanCrashed: if the application has died, and there is a ``lifespan``
         """
         app = self._app()
+        if self._lifespan is not None and self._lifespan.crash is not None:
+            raise self._lifespan._crash_as_answer()  # type: ignore[misc]
         if request.headers.get("upgrade", "").lower() == "websocket":
             return await self._answer_websocket(app, request)
         scope = self._scope(request, "http", method=request.method)
@@ -114,6 +122,8 @@ class ASGITransport(httpx.AsyncBaseTransport):
         elif exchanges:
             with CancelScope(shield=True):
                 await self._drain.finish()
+        if self._is_open and self._lifespan is not None:
+            self._lifespan._crash_listeners.remove(self._on_crash)
         self._is_open = False
         self._raise_what_is_left(exchanges)
 
@@ -142,10 +152,17 @@ class ASGITransport(httpx.AsyncBaseTransport):
             f"the application has broken off its response to {exchange}"
         )
 
+    def _on_crash(self) -> None:
+        crash: Any = self._lifespan and self._lifespan._crash_as_answer()
+        for exchange in self._tasks:
+            exchange.fail(crash)
+
     def _app(self) -> ASGI3App:
         if not self._is_open or not self._event_loop.is_running():
             self._event_loop = loop = event_loop("ASGITransport")
             self._is_open = True
+            if self._lifespan is not None:
+                self._lifespan._crash_listeners.append(self._on_crash)
             self._drain = Drain(self._drain_timeout, loop, self._log, why="The client is closed")
             self._drained_app = self._drain.around(self.app)
         return self._drained_app

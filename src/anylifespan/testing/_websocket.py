@@ -111,7 +111,7 @@ class WebSocketExchange(Exchange):
 
     def code_of_end(self) -> int:
         """With what a server closes it, if the application has ended without a word."""
-        return _NORMAL if self.raised is None else _INTERNAL_ERROR
+        return _NORMAL if self.raised is self.failure is None else _INTERNAL_ERROR
 
 
 class NetworkStream:

@@ -1,0 +1,32 @@
+"""Fixtures for tests that anyio's plugin runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ._options import scope
+from ._up import client_for, lifespan_up
+
+if TYPE_CHECKING:
+    from .._core.application import ASGIApp
+    from .._core.manager import LifespanManager
+    from ..testing import ASGIClient
+
+
+@pytest.fixture(scope=scope)
+async def _asgi_lifespan_by_anyio(
+    anyio_backend: Any, asgi_app: ASGIApp, pytestconfig: pytest.Config
+) -> AsyncIterator[LifespanManager]:
+    async with lifespan_up(asgi_app, pytestconfig) as manager:
+        yield manager
+
+
+@pytest.fixture(scope=scope)
+async def _asgi_client_by_anyio(
+    anyio_backend: Any, asgi_lifespan: LifespanManager, pytestconfig: pytest.Config
+) -> AsyncIterator[ASGIClient]:
+    async with client_for(asgi_lifespan, pytestconfig) as client:
+        yield client

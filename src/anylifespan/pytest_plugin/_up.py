@@ -1,0 +1,179 @@
+"""The applications that are up, and which test is to blame if one of them dies."""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from . import _options
+
+if TYPE_CHECKING:
+    from .._core.application import ASGIApp
+    from .._core.manager import LifespanManager
+    from ..errors import LifespanCrashed
+    from ..testing import ASGIClient, ASGISyncClient
+
+FIXTURES = ("asgi_lifespan", "asgi_client", "asgi_sync_client")
+
+
+@dataclasses.dataclass(eq=False)
+class _Up:
+    """An application that is up, and whether a test has reported its crash."""
+
+    app: ASGIApp
+    manager: LifespanManager | None = None
+    reported: bool = False
+
+    @property
+    def crash(self) -> LifespanCrashed | None:
+        return None if self.manager is None else self.manager.crash
+
+
+_UP = pytest.StashKey["list[_Up]"]()
+
+
+# Having one up
+
+
+@asynccontextmanager
+async def lifespan_up(app: ASGIApp, config: pytest.Config) -> AsyncIterator[LifespanManager]:
+    """What the fixture ``asgi_lifespan`` does, whichever plugin runs it."""
+    from .._core.manager import LifespanManager
+    from .._diagnosis.leaks import leaks_reported
+
+    leaks = _options.of_leaks(config)
+    manager = LifespanManager(app, **_options.of_manager(config))
+    with _noted(app, config) as up:
+        async with leaks_reported(app, leaks["leaks"], leaks["ignore_leaks"]) as is_up, manager:
+            is_up()
+            up.manager = manager
+            yield manager
+
+
+def client_for(lifespan: LifespanManager, config: pytest.Config) -> ASGIClient:
+    """What the fixture ``asgi_client`` enters, whichever plugin runs it."""
+    from ..testing import ASGIClient, ASGITransport
+
+    drain_timeout = _options.drain_timeout(config)
+    transport = ASGITransport(lifespan.app, drain_timeout=drain_timeout, lifespan=lifespan)
+    return ASGIClient(lifespan, transport=transport, base_url=_options.base_url(config))
+
+
+@contextmanager
+def sync_client_up(app: ASGIApp, config: pytest.Config) -> Iterator[ASGISyncClient]:
+    """What the fixture ``asgi_sync_client`` does."""
+    from ..testing import asgi_sync_client
+
+    client = asgi_sync_client(
+        app,
+        _options.backends(config)[0],
+        drain_timeout=_options.drain_timeout(config),
+        base_url=_options.base_url(config),
+        **_options.of_manager(config),
+        **_options.of_leaks(config),
+    )
+    with _noted(app, config) as up, client as sync_client:
+        up.manager = sync_client.lifespan.manager
+        yield sync_client
+
+
+@contextmanager
+def _noted(app: ASGIApp, config: pytest.Config) -> Iterator[_Up]:
+    """Have an application noted as one that is up.
+
+    SystemExit is raised as the cause of a LifespanError: it would end the event loop of the plugin
+    that runs the fixture, for other tests too.
+    """
+    from .._core.exceptions import describe
+    from ..errors import LifespanCrashed, LifespanError
+
+    this = _Up(app)
+    ups = config.stash.setdefault(_UP, [])
+    ups.append(this)
+    try:
+        yield this
+    except (LifespanCrashed, SystemExit) as exc:
+        error: LifespanError | None = this.crash
+        if error is None:
+            error = LifespanError(f"the application raised {describe(exc)}")
+            error.__cause__ = exc
+        if not this.reported:
+            raise error from error.__cause__
+    finally:
+        ups.remove(this)
+
+
+# Blaming
+
+
+def fails_in(phase: str) -> Any:
+    """If the application has died in this phase of a test, that is what has failed.
+
+    Later tests, with the same application, are not to blame.
+
+    :return: a hook of pytest
+    """
+
+    @pytest.hookimpl(wrapper=True)
+    def run(item: pytest.Item) -> Generator[None, object, object]:
+        try:
+            result = yield
+            if phase == "setup":
+                _check_that_its_own_is_up(item)
+        except (pytest.exit.Exception, KeyboardInterrupt):
+            raise  # the test gets no report any more, so the fixture raises the crash
+        except BaseException as exc:
+            crashes = _new_crashes(item)
+            if crashes and isinstance(exc, pytest.skip.Exception):
+                raise crashes[0] from crashes[0].__cause__
+            for crash in crashes:
+                if not isinstance(exc, type(crash)):
+                    text = "".join(traceback.format_exception(crash))
+                    item.add_report_section(phase, "crash of the application", text)
+            raise
+        for crash in _new_crashes(item):
+            raise crash
+        return result
+
+    return run
+
+
+def _check_that_its_own_is_up(item: pytest.Item) -> None:
+    """pytest keeps a fixture for its scope even where another module overrides asgi_app."""
+    fixtures: dict[str, Any] = getattr(item, "funcargs", {})
+    managers = [getattr(fixtures.get(name), "lifespan", fixtures.get(name)) for name in FIXTURES]
+    managers = [getattr(one, "manager", one) for one in managers if one is not None]
+    for this in item.config.stash.get(_UP, []):
+        if not any(this.manager is one for one in managers):
+            continue
+        app = item._request.getfixturevalue("asgi_app")  # type: ignore[attr-defined]
+        if this.app is not app:
+            pytest.fail(
+                f"the application that is up is {this.app!r}, of an earlier test; asgi_app of this "
+                f"test is {app!r}. One application is up for each "
+                f"{_options.scope('', item.config)} (anylifespan_scope): choose a narrower scope, "
+                "or define one asgi_app for all of its tests",
+                pytrace=False,
+            )
+
+
+def _new_crashes(item: pytest.Item) -> list[LifespanCrashed]:
+    if not uses_fixtures(item):
+        return []
+    crashes = []
+    for this in item.config.stash.get(_UP, []):
+        crash = None if this.reported else this.crash
+        if crash is not None:
+            this.reported = True
+            crashes.append(crash)
+    return crashes
+
+
+def uses_fixtures(item: pytest.Item) -> bool:
+    """Whether a test has an application up, by fixtures of this plugin."""
+    return not set(FIXTURES).isdisjoint(getattr(item, "fixturenames", ()))
