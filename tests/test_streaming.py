@@ -376,6 +376,26 @@ async def test_without_a_limit_they_are_waited_for() -> None:
     assert anyio.current_time() - since == pytest.approx(1000, abs=0.1)
 
 
+async def test_without_a_limit_a_cancellation_cuts_them(log: pytest.LogCaptureFixture) -> None:
+    order = []
+
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await hangs_after_start(scope, receive, send)
+        finally:
+            order.append("request")
+
+    app = answers_lifespan(request, on_shutdown=lambda: order.append("shutdown"))
+    begun = anyio.current_time()
+    with anyio.move_on_after(1) as scope:
+        async with asgi_client(app, drain_timeout=None) as client:
+            await client.send(client.build_request("GET", "/"), stream=True)
+    assert scope.cancelled_caught
+    assert order == ["request", "shutdown"]
+    assert "the wait for requests was interrupted: cutting 1 request (GET /)" in log.text
+    assert anyio.current_time() - begun < 2
+
+
 async def raises_when_left(scope: Any, receive: Any, send: Any) -> None:
     await send(START)
     await receive()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from anyio import CancelScope, Event, move_on_after, sleep
+from anyio import CancelScope, Event, move_on_after
 
 from .._core.application import ASGI3App, Receive, Scope, Send
 from .._core.ctrl_c import protected
@@ -48,6 +48,7 @@ class Drain:
         self._log = log
         self._why = why
         self._open: set[OpenRequest] = set()
+        self._hurried = Event()
         self._cuts = False  # whether time is over
         self._is_over = False  # whether nobody waits for requests any longer
         self._all_closed = Event()
@@ -96,6 +97,10 @@ class Drain:
                 await self._closed_within(math.inf)
             self._scope.cancel()
 
+    def hurry(self) -> None:
+        """Cut now what is still open. To be called in its event loop."""
+        self._hurried.set()
+
     async def _run(self) -> None:
         with self._scope:
             try:
@@ -105,13 +110,16 @@ class Drain:
                 self._all_closed.set()
 
     async def _cut(self) -> None:
-        await sleep(self._timeout)
+        with move_on_after(self._timeout):
+            await self._hurried.wait()
         self._cuts = True
         if self._open:
+            over = f"its drain_timeout of {in_seconds(self._timeout)} is over"
+            interrupted = "the wait for requests was interrupted"
             self._log.warning(
-                "%s, and its drain_timeout of %s is over: cutting %s.",
+                "%s, and %s: cutting %s.",
                 self._why,
-                in_seconds(self._timeout),
+                interrupted if self._hurried.is_set() else over,
                 self._described(),
             )
         for disconnect_cancel_break_off, seconds in (

@@ -43,11 +43,13 @@ class Exchange(ABC):
     :param scope: the scope of the request
     :ivar raised: what the application has raised, as long as nobody has been given that
     :ivar failure: what has gone wrong beside its answer
+    :ivar has_begun: whether its task has had its first turn
     :ivar over: set when the application has returned or raised
     :ivar is_complete: whether the application has sent the last message of its response
     """
 
     def __init__(self, app: ASGI3App, scope: Scope) -> None:
+        self.has_begun = False
         self.over = Event()
         self.raised: BaseException | None = None
         self.failure: Exception | None = None
@@ -66,8 +68,10 @@ class Exchange(ABC):
     @unprotected
     async def run(self) -> None:
         """Have the application answer it."""
+        self.has_begun = True
         try:
-            await self._app(self._scope, self.receive, self.send)
+            if not self._disconnected.is_set():  # as long as it was waiting for its first turn
+                await self._app(self._scope, self.receive, self.send)
         except BaseException as exc:
             self.raised = exc
             if is_cancellation(exc):

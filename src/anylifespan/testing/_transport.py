@@ -13,6 +13,7 @@ from typing import Any
 from anyio import CancelScope, WouldBlock
 
 from .._core.application import ASGI3App, ASGIApp, as_asgi3
+from .._core.ctrl_c import protected
 from .._core.hosting import EventLoop, event_loop
 from .._core.log import DEFAULT, Log
 from .._core.manager import LifespanManager
@@ -25,10 +26,13 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 DRAIN_TIMEOUT = 1.0
+# Seconds: no limit, but that requests can be cut.
+_FOREVER = 1e9
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 
 
+@protected
 class ASGITransport(httpx.AsyncBaseTransport):
     """Sends the requests of an ``AsyncClient`` to an application, which is up already::
 
@@ -108,7 +112,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
         """End all requests that still run: their client is gone.
 
         Those that do not end by themselves are cancelled after the ``drain_timeout``, with a
-        warning in the log.
+        warning in the log; at once if Ctrl-C interrupts this, or it is cancelled and has no limit.
 
         :raises BaseException: what the application has raised in requests that were left, or a
             group of it. It is logged if another exception is being handled already.
@@ -116,16 +120,37 @@ class ASGITransport(httpx.AsyncBaseTransport):
         exchanges = list(self._tasks)
         for exchange in exchanges:
             exchange.disconnect()
-        if self._drain_timeout == math.inf:
-            for exchange in exchanges:
-                await exchange.over.wait()
-        elif exchanges:
-            with CancelScope(shield=True):
-                await self._drain.finish()
+        interruption = await self._end(exchanges) if exchanges else None
         if self._is_open and self._lifespan is not None:
             self._lifespan._crash_listeners.remove(self._on_crash)
         self._is_open = False
-        self._raise_what_is_left(exchanges)
+        try:
+            if interruption is not None:
+                raise interruption
+        finally:
+            self._raise_what_is_left(exchanges)
+
+    async def _end(self, exchanges: list[Exchange]) -> BaseException | None:
+        """Wait for requests that have been left to end.
+
+        :return: what has interrupted that, and had them cut at once
+        """
+        interruption: BaseException | None = None
+        while True:
+            try:
+                has_limit = interruption is not None or self._drain_timeout < math.inf
+                with CancelScope(shield=has_limit):
+                    await self._drain.finish()
+                    for exchange in exchanges:
+                        if not exchange.has_begun:
+                            await exchange.over.wait()  # till its task has had its first turn
+            except (self._event_loop.cancelled, KeyboardInterrupt) as exc:  # noqa: PERF203
+                if interruption is not None:
+                    raise
+                interruption = exc
+                self._drain.hurry()
+            else:
+                return interruption
 
     async def leave(self, exchange: Exchange) -> None:
         """The client leaves one request, and waits for the application to end it."""
@@ -163,7 +188,8 @@ class ASGITransport(httpx.AsyncBaseTransport):
             self._is_open = True
             if self._lifespan is not None:
                 self._lifespan._crash_listeners.append(self._on_crash)
-            self._drain = Drain(self._drain_timeout, loop, self._log, why="The client is closed")
+            timeout = min(self._drain_timeout, _FOREVER)
+            self._drain = Drain(timeout, loop, self._log, why="The client is closed")
             self._drained_app = self._drain.around(self.app)
         return self._drained_app
 
