@@ -16,6 +16,7 @@ from anyio import CancelScope, create_task_group, get_cancelled_exc_class, wait_
 from anyio.lowlevel import checkpoint
 from apps import Boom, app, hangs, receives, started, stopped, well_behaved
 from plain_server import PlainServer, plain_server, request
+from starlette.requests import Request
 
 from anylifespan import Draining, LifespanMiddleware, StartupFailed, draining
 from anylifespan._process.server import Server
@@ -418,14 +419,30 @@ async def test_what_it_raises_otherwise_is_raised_alone() -> None:
 async def test_one_that_asks_again_and_again_can_be_cancelled() -> None:
     async def handle(scope: Any, receive: Any, send: Any) -> None:
         await receive()
-        with CancelScope() as limit:
-            limit.cancel()
-            await receive()
-            pytest.fail("it was not cancelled")
+        with CancelScope(shield=True):
+            await anyio.sleep(2 * GRACE)
+        await receive()
+        pytest.fail("it was not cancelled")
 
     async with stopping(handle) as (_, exchange, _):
         pass
     assert exchange.raised is None
+
+
+async def test_one_that_looks_now_and_then_whether_it_is_disconnected() -> None:
+    """With a cancel scope that is cancelled already, as ``Request.is_disconnected()``."""
+    looks = []
+
+    async def handle(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        while not await request.is_disconnected():
+            looks.append(True)
+            await anyio.sleep(0.1)
+
+    async with stopping(handle) as (_, exchange, _):
+        pass
+    assert exchange.raised is None
+    assert looks
 
 
 async def test_two_that_listen_are_both_disconnected() -> None:

@@ -117,6 +117,35 @@ async def test_it_is_over_when_the_application_has_returned() -> None:
         assert done
 
 
+async def test_a_part_may_be_written_to_again() -> None:
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        buffer = bytearray(b"one")
+        await send(START)
+        await send({"type": "http.response.body", "body": buffer, "more_body": True})
+        buffer[:] = b"two"
+        await send({"type": "http.response.body", "body": memoryview(buffer)})
+        buffer[:] = b"end"
+
+    async with client_of(request) as client:
+        assert (await client.get("/")).content == b"onetwo"
+
+
+async def test_what_a_response_says_of_itself() -> None:
+    """As with Starlette's TestClient, for templates."""
+
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["extensions"] == {"http.response.debug": {}}
+        info = {"template": "shop.html", "context": {"books": 3}}
+        await send({"type": "http.response.debug", "info": info})
+        await send(START)
+        await send(END)
+
+    async with client_of(request) as client:
+        response = await client.get("/")
+    assert response.extensions["http.response.debug"]["template"] == "shop.html"
+    assert (response.template, response.context) == ("shop.html", {"books": 3})
+
+
 async def test_a_head_request_gets_no_body() -> None:
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
@@ -253,6 +282,26 @@ async def test_leaving_a_response_early_disconnects() -> None:
             pass
         # It is waited for, so that a test can see what has become of it.
         assert received == [{"type": "http.disconnect"}]
+
+
+async def test_one_that_looks_now_and_then_whether_it_is_disconnected() -> None:
+    """With a cancel scope that is cancelled already, as ``Request.is_disconnected()``."""
+    looks = []
+
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send(chunk(b"one"))
+        starlette_request = Request(scope, receive)
+        while not await starlette_request.is_disconnected():
+            looks.append(True)
+            await anyio.sleep(0.1)
+        looks.append(False)
+
+    async with client_of(request) as client:
+        async with client.stream("GET", "/"):
+            await anyio.sleep(0.25)
+        assert looks[-1] is False
+        assert len(looks) == 4
 
 
 @READS_A_PART
@@ -507,6 +556,26 @@ async def test_one_that_leaves_while_its_body_is_read() -> None:
             await client.post("/", content=body())
         await anyio.wait_all_tasks_blocked()
     assert received == [{"type": "http.disconnect"}]
+
+
+@pytest.mark.parametrize("length", ["1", "3", "9", "invalid"])
+async def test_a_header_that_is_wrong_about_the_length(length: str) -> None:
+    received: list[Any] = []
+
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        received.append(await receive())
+        while received[-1]["more_body"]:
+            received.append(await receive())
+        await send(START)
+        await send(END)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"12"
+        yield b"34"
+
+    async with client_of(request) as client:
+        await client.post("/", content=body(), headers={"content-length": length})
+    assert b"".join(message["body"] for message in received) == b"1234"
 
 
 async def test_two_tasks_of_an_application_may_receive() -> None:

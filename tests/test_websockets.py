@@ -177,6 +177,7 @@ async def test_a_denial_with_a_response() -> None:
         response = info.value.response
         assert response.status_code == 401
         assert response.headers["x-why"] == "password"
+        assert response.text == "no entry"
 
 
 async def test_one_that_is_never_accepted() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from anyio import CancelScope, move_on_after
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
 from .._core.application import Receive, Scope, Send
 from .._core.ctrl_c import protected, unprotected
@@ -100,7 +100,12 @@ class OpenRequest:
                     return await self._receive()
             finally:
                 self._listening.remove(scope)
-        await checkpoint()  # for those that ask again and again
+        # For those that ask again and again. Others look whether they are disconnected with a
+        # cancel scope that is cancelled already.
+        if self._task_scope.cancel_called:
+            await checkpoint()
+        else:
+            await cancel_shielded_checkpoint()
         if self._scope["type"] == "websocket":
             return {"type": "websocket.disconnect", "code": 1012, "reason": STOPPING}
         return {"type": "http.disconnect"}

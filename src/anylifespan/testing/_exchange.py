@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +17,6 @@ from anyio import (
     move_on_after,
     sleep,
 )
-from anyio.lowlevel import checkpoint
 
 from .._core.application import ASGI3App, Scope
 from .._core.ctrl_c import protected, unprotected
@@ -185,6 +184,7 @@ class HTTPExchange(Exchange):
 
     :param body: that of the request, which is read as the application receives it
     :param length: how many bytes it has; None if that is not known
+    :ivar debug: what the application says of its response, by the extension for that
     """
 
     def __init__(
@@ -194,39 +194,46 @@ class HTTPExchange(Exchange):
         self._body = body
         self._length = length
         self._has_body = True  # more of it, that the application has not received
+        self._ahead = b""  # of the body, and read already
+        self.debug: dict[str, Any] | None = None
         self._has_no_response_body = scope["method"] == "HEAD"
         self._reading = anyio.Lock()
         self._read_scope: CancelScope | None = None
 
     async def receive(self) -> Any:
-        async with self._reading:
-            if self._has_body and not self._disconnected.is_set():
-                with CancelScope() as self._read_scope:
-                    return await self._read()
-        await self._disconnected.wait()
+        if not self._disconnected.is_set():
+            async with self._reading:
+                if self._has_body and not self._disconnected.is_set():
+                    with CancelScope() as self._read_scope:
+                        return await self._read()
+            await self._disconnected.wait()
+        # Without a checkpoint, as servers have it: some applications look whether they are
+        # disconnected with a cancel scope that is cancelled already.
         return {"type": "http.disconnect"}
 
     @unprotected
     async def _read(self) -> Any:
-        chunk = b""
+        part, self._ahead = self._ahead, b""
         try:
-            if self._length != 0:
-                chunk = await self._body.__anext__()
+            if not part and self._length != 0:
+                part = await self._body.__anext__()
+            if self._length is not None:
+                self._length = max(0, self._length - len(part))
+                if self._length == 0 and part:
+                    self._ahead = await self._body.__anext__()  # the header may be wrong
+                self._has_body = self._length > 0 or bool(self._ahead)
         except StopAsyncIteration:
             self._has_body = False
         except Exception as exc:  # noqa: BLE001 - it is raised where the client waits
             self._disconnected.set()
             self.fail(exc)
             return {"type": "http.disconnect"}
-        if self._length is not None:
-            self._length -= len(chunk)
-            self._has_body = self._length > 0 and self._has_body
-            if not self._has_body and isinstance(self._body, AsyncGenerator):
-                await self._body.aclose()  # it waits to be asked for what comes after the last part
-        return {"type": "http.request", "body": chunk, "more_body": self._has_body}
+        return {"type": "http.request", "body": part, "more_body": self._has_body}
 
     async def send(self, message: Any) -> None:
         kind = message["type"]
+        if kind == "http.response.debug":
+            self.debug = message["info"]
         if kind in _IGNORED:
             return
         if kind == "http.response.start" and not self._has_started:
@@ -235,10 +242,12 @@ class HTTPExchange(Exchange):
             self.is_complete = not message.get("more_body", False)
         else:
             raise RuntimeError(f"unexpected {kind} in the response to {self}: {self._state()}")
-        if self._has_no_response_body and kind == "http.response.body":
-            await checkpoint()
-        else:
-            await self._pass_on(message)
+        if kind == "http.response.body":
+            if self._has_no_response_body:
+                message = {"type": kind}
+            elif not isinstance(message.get("body", b""), bytes):
+                message = {**message, "body": bytes(message["body"])}  # it may be written to again
+        await self._pass_on(message)
         if self.is_complete:
             self._disconnected.set()
 

@@ -81,6 +81,8 @@ class ASGISyncTransport(httpx.BaseTransport):
                 extensions=request.extensions,
             )
         response = await self._transport.handle_async_request(request)
+        if response.is_closed:
+            return response
         stream: Any = response.stream
         body = _ResponseBody(self, stream)
         extensions = dict(response.extensions)
@@ -89,9 +91,11 @@ class ASGISyncTransport(httpx.BaseTransport):
             extensions["network_stream"] = _NetworkStream(self.lifespan, network)
         else:
             body.read_ahead()
-        return httpx.Response(
+        copy = httpx.Response(
             response.status_code, headers=response.headers, stream=body, extensions=extensions
         )
+        vars(copy).update(extensions.get("http.response.debug", {}))
+        return copy
 
 
 class _RequestBody(httpx.AsyncByteStream):
@@ -118,7 +122,7 @@ class _ResponseBody(httpx.SyncByteStream):
     def __init__(self, transport: ASGISyncTransport, body: Body) -> None:
         self._transport = transport
         self._body = body
-        self._read = b""
+        self._read: list[bytes] = []
         self._is_complete = False
 
     def read_ahead(self) -> None:
@@ -129,8 +133,7 @@ class _ResponseBody(httpx.SyncByteStream):
         self._read, self._is_complete = self._body.at_hand()
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._read:
-            yield self._read
+        yield from self._read
         while not self._is_complete:
             part = self._transport.lifespan.call(self._next)
             if part is None:

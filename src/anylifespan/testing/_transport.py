@@ -102,11 +102,16 @@ class ASGITransport(httpx.AsyncBaseTransport):
             raise self._lifespan._crash_as_answer()  # type: ignore[misc]
         if request.headers.get("upgrade", "").lower() == "websocket":
             return await self._answer_websocket(app, request)
-        scope = self._scope(request, "http", method=request.method)
+        extensions: dict[str, Any] = {"http.response.debug": {}}
+        scope = self._scope(request, "http", method=request.method, extensions=extensions)
         body: Any = request.stream
         exchange = HTTPExchange(app, scope, body.__aiter__(), _length(request.headers))
         start = await self._first_message(exchange, request)
-        return self._response(exchange, request, start)
+        response = self._response(exchange, request, start)
+        if exchange.debug is not None:
+            response.extensions["http.response.debug"] = exchange.debug
+            vars(response).update(exchange.debug)  # as Starlette's TestClient
+        return response
 
     async def aclose(self) -> None:
         """End all requests that still run: their client is gone.
@@ -206,7 +211,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
             "root_path": self.root_path,
             "headers": [(name.lower(), value) for name, value in request.headers.raw],
             "client": self.client,
-            "server": (url.host, url.port or _PORTS.get(url.scheme)),
+            "server": (url.host, _PORTS.get(url.scheme) if url.port is None else url.port),
             **more,
         }
 
@@ -272,10 +277,27 @@ class ASGITransport(httpx.AsyncBaseTransport):
             body = Body(self, exchange, None)
             return switched_protocols(network, request.headers, message, body)
         if message["type"] == "websocket.close":
-            denial = self._response(exchange, request, {"status": 403})
+            denial = await self._denial(exchange, request, {"status": 403})
             denial.extensions["websocket_close"] = message.get("code", 1000), message.get("reason")
             return denial
-        return self._response(exchange, request, message)
+        return await self._denial(exchange, request, message)
+
+    async def _denial(
+        self, exchange: Exchange, request: httpx.Request, start: Any
+    ) -> httpx.Response:
+        """A response that has been read and closed: the client is going to raise it."""
+        parts = []
+        while (message := await exchange.next_message(_read_timeout(request))) is not None:
+            parts.append(message.get("body", b""))
+        await self.leave(exchange)
+        error = exchange.take_raised()
+        self._tasks.pop(exchange, None)
+        if isinstance(error, Exception):
+            self._log_error(exchange, error)
+        elif error is not None:
+            raise error
+        headers = list(start.get("headers") or ())
+        return httpx.Response(start["status"], headers=headers, content=b"".join(parts))
 
     def _raise_what_is_left(self, exchanges: list[Exchange]) -> None:
         """Raise what the application has raised while nobody waited for it."""
@@ -318,17 +340,18 @@ class Body(httpx.AsyncByteStream):
                 return body
         raise self._transport.error_of(self._exchange) or StopAsyncIteration
 
-    def at_hand(self) -> tuple[bytes, bool]:
+    def at_hand(self) -> tuple[list[bytes], bool]:
         """What can be read without waiting; and whether that is all, and it is over."""
         parts: list[bytes] = []
         is_all = False
         with suppress(WouldBlock):
             while (message := self._exchange.message_at_hand()) is not None:
-                parts.append(message.get("body", b""))
+                if message.get("body"):
+                    parts.append(message["body"])
             is_all = self._exchange.is_well()
         if is_all:
             self._exchange.disconnect()
-        return b"".join(parts), is_all
+        return parts, is_all
 
     async def aclose(self) -> None:
         await self._transport.close(self._exchange)
@@ -336,9 +359,8 @@ class Body(httpx.AsyncByteStream):
 
 def _length(headers: httpx.Headers) -> int | None:
     """How long the body of a request is; None if that is not known."""
-    if "transfer-encoding" in headers:
-        return None
-    return int(headers.get("content-length", 0))
+    length = headers.get("content-length", "0")
+    return int(length) if "transfer-encoding" not in headers and length.isdecimal() else None
 
 
 def _read_timeout(request: httpx.Request) -> float | None:
