@@ -134,7 +134,7 @@ async def test_what_a_response_says_of_itself() -> None:
     """As with Starlette's TestClient, for templates."""
 
     async def request(scope: Any, receive: Any, send: Any) -> None:
-        assert scope["extensions"] == {"http.response.debug": {}}
+        assert "http.response.debug" in scope["extensions"]
         info = {"template": "shop.html", "context": {"books": 3}}
         await send({"type": "http.response.debug", "info": info})
         await send(START)
@@ -144,6 +144,51 @@ async def test_what_a_response_says_of_itself() -> None:
         response = await client.get("/")
     assert response.extensions["http.response.debug"]["template"] == "shop.html"
     assert (response.template, response.context) == ("shop.html", {"books": 3})
+
+
+async def test_trailers() -> None:
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        assert "http.response.trailers" in scope["extensions"]
+        await send({**START, "trailers": True})
+        await send({"type": "http.response.body", "body": b"one"})
+        for number, more in ((b"1", True), (b"2", False)):
+            headers = [(b"x-number", number)]
+            trailers = {"type": "http.response.trailers", "headers": headers}
+            await send({**trailers, "more_trailers": more})
+
+    async with client_of(request) as client:
+        response = await client.get("/")
+    assert response.content == b"one"
+    trailers = response.extensions["http.response.trailers"]
+    assert trailers == [(b"x-number", b"1"), (b"x-number", b"2")]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{**START, "trailers": True}, {"type": "http.response.trailers"}],
+        [{**START, "trailers": True}, END, *[{"type": "http.response.trailers"}] * 2],
+    ],
+    ids=["too early", "again"],
+)
+async def test_trailers_at_the_wrong_time(messages: list[Any]) -> None:
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        for message in messages:
+            await send(message)
+
+    async with client_of(request) as client:
+        with pytest.raises(RuntimeError, match="unexpected trailers in the response to GET /"):
+            await client.get("/")
+
+
+async def test_trailers_that_never_come() -> None:
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "trailers": True})
+        await send(END)
+
+    async with client_of(request) as client:
+        with pytest.raises(RuntimeError, match="without completing its response to GET /"):
+            await client.get("/")
 
 
 async def test_a_head_request_gets_no_body() -> None:

@@ -31,9 +31,13 @@ SUITES = {
     "hypercorn": ["tests"],
     "gunicorn": ["tests", "-k", "lifespan or asgi"],
     "starlette": ["tests"],
+    # All tests of Starlette, with asgi_sync_client in the place of its TestClient.
+    "testclient": ["tests", "--ignore=tests/middleware/test_opentelemetry.py"],
     "fastapi": ["tests", "--ignore=tests/benchmarks"],
     "httpx": ["tests/test_asgi.py"],
 }
+# Where a suite is not called as the distribution that it is in.
+DISTRIBUTIONS = {"testclient": "starlette"}
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--continue-on-collection-errors"]
 LIMIT = 900  # seconds for a suite
 
@@ -60,18 +64,25 @@ def main() -> int:
             if not bare.passed:
                 unexplained.append(f"{suite}: no test was run")
             broken = sorted(bare.passed & ours.failed | bare.passed - ours.passed - ours.failed)
-            wrong = [test for test in broken if (suite, test) not in reasons]
+            wrong = [test for test in broken if not reason_of(suite, test, reasons)]
             unexplained += [f"{suite}: {test}" for test in wrong]
-            name = f"{suite} {version(suite)}"
+            name = f"{suite} {version(DISTRIBUTIONS.get(suite, suite))}"
             print(f"{name:24} {len(bare.passed):6} {len(bare.passed & ours.passed):6} ", end="")
             print(f"{len(broken) - len(wrong):10} {len(wrong):12}", flush=True)
             for test in broken:
-                print(f"    {test}: {reasons.get((suite, test), 'NOT EXPLAINED')}")
+                print(f"    {test}: {reason_of(suite, test, reasons) or 'NOT EXPLAINED'}")
     return 1 if unexplained else 0
 
 
-def unpacked(suite: str, directory: Path) -> Path:
+def reason_of(suite: str, test: str, reasons: dict[tuple[str, str], str]) -> str | None:
+    """Why it fails, for all its parameters or for these."""
+    return reasons.get((suite, test)) or reasons.get((suite, test.partition("[")[0]))
+
+
+def unpacked(suite: str, parent: Path) -> Path:
     """The source distribution of the version that is installed."""
+    directory = parent / suite
+    suite = DISTRIBUTIONS.get(suite, suite)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += [f"--no-binary={suite}", f"--dest={directory}", f"{suite}=={version(suite)}"]
     subprocess.run(command, check=True)

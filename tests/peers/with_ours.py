@@ -71,6 +71,14 @@ def starlette() -> None:
 fastapi = starlette
 
 
+def testclient() -> None:
+    """Its TestClient itself."""
+    import starlette.testclient
+    from as_testclient import TestClient
+
+    starlette.testclient.TestClient = TestClient  # type: ignore[assignment, misc]
+
+
 def httpx() -> None:
     """Its transport for applications."""
     sys.modules["httpx2"] = None  # type: ignore[assignment]

@@ -185,6 +185,7 @@ class HTTPExchange(Exchange):
     :param body: that of the request, which is read as the application receives it
     :param length: how many bytes it has; None if that is not known
     :ivar debug: what the application says of its response, by the extension for that
+    :ivar trailers: the headers after the body, as they come; None if there are to be none
     """
 
     def __init__(
@@ -196,6 +197,8 @@ class HTTPExchange(Exchange):
         self._has_body = True  # more of it, that the application has not received
         self._ahead = b""  # of the body, and read already
         self.debug: dict[str, Any] | None = None
+        self.trailers: Any = None
+        self._has_sent_body = False
         self._has_no_response_body = scope["method"] == "HEAD"
         self._reading = anyio.Lock()
         self._read_scope: CancelScope | None = None
@@ -234,12 +237,16 @@ class HTTPExchange(Exchange):
         kind = message["type"]
         if kind == "http.response.debug":
             self.debug = message["info"]
+        elif kind == "http.response.trailers" and self.trailers is not None:
+            self._take_trailers(message)
         if kind in _IGNORED:
             return
         if kind == "http.response.start" and not self._has_started:
             self._has_started = True
-        elif kind == "http.response.body" and self._has_started and not self.is_complete:
-            self.is_complete = not message.get("more_body", False)
+            self.trailers = [] if message.get("trailers") else None
+        elif kind == "http.response.body" and self._has_started and not self._has_sent_body:
+            self._has_sent_body = not message.get("more_body", False)
+            self.is_complete = self._has_sent_body and self.trailers is None
         else:
             raise RuntimeError(f"unexpected {kind} in the response to {self}: {self._state()}")
         if kind == "http.response.body":
@@ -249,6 +256,14 @@ class HTTPExchange(Exchange):
                 message = {**message, "body": bytes(message["body"])}  # it may be written to again
         await self._pass_on(message)
         if self.is_complete:
+            self._disconnected.set()
+
+    def _take_trailers(self, message: Any) -> None:
+        if self.is_complete or not self._has_sent_body:
+            raise RuntimeError(f"unexpected trailers in the response to {self}: {self._state()}")
+        self.trailers += message.get("headers") or ()
+        if not message.get("more_trailers", False):
+            self.is_complete = True
             self._disconnected.set()
 
     def disconnect(self) -> None:

@@ -102,12 +102,14 @@ class ASGITransport(httpx.AsyncBaseTransport):
             raise self._lifespan._crash_as_answer()  # type: ignore[misc]
         if request.headers.get("upgrade", "").lower() == "websocket":
             return await self._answer_websocket(app, request)
-        extensions: dict[str, Any] = {"http.response.debug": {}}
+        extensions: dict[str, Any] = {"http.response.debug": {}, "http.response.trailers": {}}
         scope = self._scope(request, "http", method=request.method, extensions=extensions)
         body: Any = request.stream
         exchange = HTTPExchange(app, scope, body.__aiter__(), _length(request.headers))
         start = await self._first_message(exchange, request)
         response = self._response(exchange, request, start)
+        if exchange.trailers is not None:
+            response.extensions["http.response.trailers"] = exchange.trailers
         if exchange.debug is not None:
             response.extensions["http.response.debug"] = exchange.debug
             vars(response).update(exchange.debug)  # as Starlette's TestClient
