@@ -23,7 +23,7 @@ from anylifespan import (
     StartupFailed,
     StartupTimeout,
 )
-from anylifespan.from_thread import _cancel, start_blocking_lifespan
+from anylifespan.from_thread import _Call, _cancel, start_blocking_lifespan
 
 LIBRARIES = ["asyncio", "trio"]
 
@@ -273,6 +273,16 @@ def test_an_application_that_ignores_its_cancellation_is_left_to_its_thread(
     finally:
         signal.signal(signal.SIGINT, before)
     assert "The application still runs in its thread, although it was cancelled." in caplog.text
+
+
+def test_a_call_that_is_cancelled_before_it_has_begun(library: str) -> None:
+    async def never() -> None:
+        raise AssertionError
+
+    call = _Call(never)
+    call.cancel()
+    anyio.run(call.run, backend=library)
+    assert not call.outcome.done()
 
 
 def test_ctrl_c_before_the_startup(monkeypatch: pytest.MonkeyPatch, library: str) -> None:

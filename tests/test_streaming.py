@@ -19,7 +19,9 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from anylifespan import LifespanCrashed, LifespanManager, draining
+from anylifespan._stop.drain import Drain
 from anylifespan.testing import ASGIClient, ASGITransport, asgi_client
+from anylifespan.testing._exchange import HTTPExchange
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -488,6 +490,40 @@ async def test_without_a_limit_a_cancellation_cuts_them(log: pytest.LogCaptureFi
     assert order == ["request", "shutdown"]
     assert "the wait for requests was interrupted: cutting 1 request (GET /)" in log.text
     assert anyio.current_time() - begun < 2
+
+
+async def test_a_request_that_is_left_before_its_first_turn(backend: str) -> None:
+    """As a cancellation may have it in some schedules."""
+    called = []
+
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        called.append(scope["path"])
+
+    transport = ASGITransport(request)
+    app = transport._app()
+    no_body: Any = iter(())
+    exchange = HTTPExchange(app, {"type": "http", "method": "GET", "path": "/"}, no_body, 0)
+    transport._start(exchange)
+    exchange.disconnect()
+    await transport.aclose()
+    assert exchange.over.is_set()
+    assert called == (["/"] if "eager" in backend else [])
+
+
+async def test_ctrl_c_twice_leaves_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    interruptions = []
+
+    async def interrupted(self: Drain) -> None:
+        interruptions.append(self)
+        raise KeyboardInterrupt
+
+    client = ASGIClient(LifespanManager(hangs_after_start))
+    await client.send(client.build_request("GET", "/"), stream=True)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Drain, "finish", interrupted)
+        await client.aclose()
+    assert len(interruptions) == 2
+    await interruptions[0].finish()
 
 
 async def raises_when_left(scope: Any, receive: Any, send: Any) -> None:

@@ -574,6 +574,7 @@ def test_the_transport_with_a_client_of_httpx2() -> None:
             transport = ASGISyncTransport(lifespan)
             with httpx2.Client(transport=transport, base_url="http://test") as client:
                 assert client.get("/price").json() == 3
+            transport.close()  # again, which is harmless
 
 
 def test_a_client_for_an_application_that_is_up() -> None:

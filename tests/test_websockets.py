@@ -426,5 +426,16 @@ async def test_a_crash_of_the_application_is_raised_when_it_is_left() -> None:
         await manager.shutdown()
 
 
+async def test_an_exit_after_a_denial_is_raised() -> None:
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.close"})
+        raise SystemExit(3)
+
+    async with client_of(request) as client:
+        with pytest.raises(SystemExit):
+            async with client.websocket("/"):
+                raise AssertionError("it was not accepted")
+
+
 def test_it_is_a_client_of_httpx2() -> None:
     assert ASGIClient.websocket.__doc__
