@@ -20,10 +20,12 @@ from anylifespan import (
     LifespanManager,
     Phase,
     ShutdownFailed,
+    ShutdownTimeout,
     StartupFailed,
     StartupTimeout,
 )
-from anylifespan.from_thread import _Call, _cancel, start_blocking_lifespan
+from anylifespan._portal import Call
+from anylifespan.from_thread import cancel_unless_up, start_blocking_lifespan
 
 LIBRARIES = ["asyncio", "trio"]
 
@@ -279,7 +281,7 @@ def test_a_call_that_is_cancelled_before_it_has_begun(library: str) -> None:
     async def never() -> None:
         raise AssertionError
 
-    call = _Call(never)
+    call = Call(never)
     call.cancel()
     anyio.run(call.run, backend=library)
     assert not call.outcome.done()
@@ -301,8 +303,66 @@ def test_ctrl_c_in_the_moment_in_which_it_starts_to_serve(library: str) -> None:
     async def main() -> None:
         manager = LifespanManager(well_behaved)
         await manager.startup()
-        _cancel(manager)
+        cancel_unless_up(manager)
         assert manager.phase is Phase.SERVING
         await manager.shutdown()
 
     anyio.run(main, backend=library)
+
+
+def blocks_until(release: threading.Event) -> Any:
+    async def blocks(receive: Any, send: Any) -> None:
+        release.wait(60)
+
+    return blocks
+
+
+@pytest.mark.parametrize(
+    ("steps", "error"),
+    [((receives,), StartupTimeout), ((receives, started, receives), ShutdownTimeout)],
+)
+def test_an_application_that_blocks_its_event_loop_is_left_to_its_thread(
+    monkeypatch: pytest.MonkeyPatch, library: str, steps: Any, error: type[StartupTimeout]
+) -> None:
+    monkeypatch.setattr("anylifespan._portal.ANSWER", 0.2)
+    release = threading.Event()
+    before = set(threading.enumerate())
+    with pytest.raises(error) as caught:
+        with start_blocking_lifespan(
+            app(*steps, blocks_until(release)), library, startup_timeout=0.2, shutdown_timeout=0.2
+        ):
+            assert error is ShutdownTimeout
+    phase = "startup" if error is StartupTimeout else "shutdown"
+    assert str(caught.value).startswith(
+        f"the application did not finish its {phase} within 0.2 seconds: it blocks its event loop, "
+        "and was left to its thread. The thread is at:\n"
+    )
+    assert "release.wait(60)" in str(caught.value)
+    assert caught.value.timeout == 0.2
+    assert [frame.name for frame in caught.value.where][-3:-1] == ["blocks", "wait"]
+    release.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+
+
+def test_an_event_loop_that_is_busy_beyond_a_limit_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    """What takes long is the cancelled application: the manager waits for that, and says so."""
+    monkeypatch.setattr("anylifespan._portal.ANSWER", 0.1)
+
+    async def is_deaf(receive: Any, send: Any) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(0.6)
+
+    with pytest.raises(ShutdownTimeout, match="finish its shutdown within"):
+        with start_blocking_lifespan(
+            app(receives, started, receives, is_deaf), library, shutdown_timeout=0.1
+        ):
+            pass
+
+
+def test_an_unknown_backend() -> None:
+    with pytest.raises(LookupError, match="No such backend: curio"):
+        with start_blocking_lifespan(well_behaved, "curio"):
+            raise AssertionError("it has not started")

@@ -235,3 +235,59 @@ def test_a_synchronous_test_with_an_asynchronous_fixture(
     done = run(session, "synchronous", f"def test_wrong(asgi_{fixture}): pass\n")
     assert done.parseoutcomes()["errors"] == 1
     done.stdout.fnmatch_lines([f"the fixture asgi_{fixture} is for asynchronous tests that are*"])
+
+
+SERVED = """
+import httpx
+
+def test_request(asgi_server):
+    assert httpx.get(asgi_server.url).text == "hello"
+
+MARK
+async def test_in_an_asynchronous_test(asgi_server):
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(asgi_server.url)).text == "hello"
+"""
+SERVER_DIES = """
+import httpx
+
+def test_dies(asgi_server):
+    with httpx.Client() as client:
+        client.get(f"{asgi_server.url}/crash")
+    asgi_server.lifespan.portal.call(asgi_server.lifespan.manager.wait_crashed)
+
+def test_innocent(asgi_server):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("runner", "scope"),
+    [
+        ("anyio, asyncio", "session"),
+        ("anyio, trio", "function"),
+        ("asyncio", "function"),
+        ("trio", "function"),
+    ],
+)
+def test_a_server(session: pytest.Pytester, runner: str, scope: str) -> None:
+    done = run(session, runner, SERVED, scope=scope, leaks="error")
+    assert "failed" not in done.parseoutcomes()
+    assert "errors" not in done.parseoutcomes()
+    assert done.stdout.str().count("STARTED") == done.stdout.str().count("SHUT DOWN") > 0
+
+
+@pytest.mark.parametrize("scope", ["function", "session"])
+def test_a_crash_of_a_server_fails_the_test_that_is_running(
+    session: pytest.Pytester, scope: str
+) -> None:
+    done = run(session, "synchronous", SERVER_DIES, scope=scope, drain_timeout="0.1")
+    assert done.parseoutcomes()["failed"] == 1
+    assert "errors" not in done.parseoutcomes()
+    done.stdout.fnmatch_lines(["FAILED test_shop.py::test_dies*LifespanCrashed*"])
+
+
+def test_a_server_for_an_application_that_runs_on_trio_alone(session: pytest.Pytester) -> None:
+    done = run(session, "synchronous", "def test_wrong(asgi_server): pass\n", backends="trio")
+    assert done.parseoutcomes()["errors"] == 1
+    done.stdout.fnmatch_lines(["asgi_server runs on asyncio, as Uvicorn does*"])

@@ -286,7 +286,10 @@ async def test_one(asgi_lifespan):
 @pytest.mark.parametrize(
     ("app", "text"),
     [
-        ("", "asgi_lifespan, asgi_client, asgi_sync_client need an application: have a fixture*"),
+        (
+            "",
+            "asgi_lifespan, asgi_client, asgi_sync_client, asgi_server need an application: *",
+        ),
         ("shop:nothing", 'anylifespan_app = "shop:nothing" cannot be imported (*'),
         ("nowhere:app", 'anylifespan_app = "nowhere:app" cannot be imported (*'),
         ("shop app", 'anylifespan_app = "shop app" cannot be imported (*'),

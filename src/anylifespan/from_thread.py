@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from inspect import isawaitable
 from typing import Any, TypeVar, overload
 
 from anyio import CancelScope
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import BlockingPortal
 
 from ._core.application import ASGI3App, ASGIApp
-from ._core.exceptions import is_cancellation
 from ._core.log import DEFAULT, Log
 from ._core.manager import LifespanManager
+from ._core.outcome import blocked
 from ._core.protocol import Phase
 from ._core.ranks import settle
+from ._portal import BlockedError, Call, PortalThread
+from .errors import ShutdownTimeout, StartupTimeout
 
 T = TypeVar("T")
 Step = Callable[[], Coroutine[Any, Any, None]]
@@ -30,7 +32,7 @@ class BlockingLifespan:
         is alive
     """
 
-    portal: BlockingPortal
+    _thread: PortalThread
 
     def __init__(self, manager: LifespanManager) -> None:
         self.manager = manager
@@ -39,6 +41,10 @@ class BlockingLifespan:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.manager!r}>"
+
+    @property
+    def portal(self) -> BlockingPortal:
+        return self._thread.portal
 
     @property
     def app(self) -> ASGI3App:
@@ -66,7 +72,24 @@ class BlockingLifespan:
         :raises LifespanCrashed: if the application dies meanwhile, or has died
         :raises BaseException: what it raises, SystemExit too
         """
-        return run_in(self.portal, self._while_alive, function, *args)
+        return self._run(self._while_alive, function, *args)
+
+    def _run(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Run an asynchronous function in the event loop, and wait for it.
+
+        Other than with ``portal.call()``, an exit that it raises ends nothing but the call, and
+        Ctrl-C cancels it.
+        """
+        call = Call(function, *args)
+        try:
+            self._thread.start(call)
+            result, error = self._thread.wait(call)
+        except KeyboardInterrupt:
+            self._thread.call_soon(call.cancel)
+            raise
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
 
     async def _while_alive(self, function: Callable[..., Any], *args: Any) -> Any:
         if self.manager.crash is None:
@@ -109,7 +132,8 @@ def start_blocking_lifespan(
     :param backend_options: as :func:`anyio.run` takes them
     :param options: those of :class:`~anylifespan.LifespanManager`
     :raises LifespanError: what goes wrong in the startup, and in the end what went wrong meanwhile
-        (a crash) or in the shutdown
+        (a crash) or in the shutdown. An application that blocks its event loop five seconds beyond
+        a limit is left to its thread, with a StartupTimeout or a ShutdownTimeout.
     :raises TypeError: if ``app`` cannot be an ASGI application, or an option is of a wrong type
     :raises ValueError: if an option is not a valid one
     """
@@ -128,15 +152,25 @@ def up_in_thread(
     backend: str,
     backend_options: dict[str, Any] | None,
     log: Log,
+    *,
+    cancel: Callable[[], object] | None = None,
+    drain: float = 0,
 ) -> Iterator[None]:
-    """Have an application up in a thread, by a startup and a shutdown that use its manager."""
+    """Have an application up in a thread, by a startup and a shutdown that use its manager.
+
+    :param cancel: what cancels them, in the event loop, if that is not for the manager alone
+    :param drain: seconds that the shutdown may take beyond that of the manager
+    """
     manager = lifespan.manager
-    with start_blocking_portal(backend, backend_options) as portal:
-        lifespan.portal = portal
+    cancel = cancel or partial(cancel_unless_up, manager)
+    thread = lifespan._thread = PortalThread(backend, backend_options)
+    with thread.running():
         body: BaseException | None = None
         problems: list[BaseException] = []
         try:
-            problems += _wait(portal, manager, startup, log, patience=1)
+            limit = manager._startup_timeout
+            with _limited(StartupTimeout, "startup", limit, problems):
+                problems += _wait(thread, startup, cancel, log, limit=limit, patience=1)
             if not problems:
                 yield
         except BaseException as exc:  # noqa: BLE001 - it is raised when the application is down
@@ -144,39 +178,46 @@ def up_in_thread(
         if manager.phase not in (Phase.IDLE, Phase.STARTING):
             interrupted = any(isinstance(one, KeyboardInterrupt) for one in [body, *problems])
             patience = 1 if interrupted else 2
-            problems += _wait(portal, manager, shutdown, log, patience=patience)
+            limit = manager._shutdown_timeout
+            with _limited(ShutdownTimeout, "shutdown", limit, problems):
+                limit += drain
+                problems += _wait(thread, shutdown, cancel, log, limit=limit, patience=patience)
         problem = settle(manager._without_crash_of(body, problems), log, body=body)
         if problem is not None:
             raise problem
 
 
-def run_in(portal: BlockingPortal, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Run an asynchronous function in the event loop of a portal, and wait for it.
-
-    Other than with ``portal.call()``, an exit that it raises ends nothing but the call, and Ctrl-C
-    cancels it.
-    """
-    call = _Call(function, *args)
+@contextmanager
+def _limited(
+    kind: type[StartupTimeout] | type[ShutdownTimeout],
+    phase: str,
+    timeout: float,
+    problems: list[BaseException],
+) -> Iterator[None]:
+    """Add to the problems that the event loop was found blocked, if it is."""
     try:
-        portal.start_task_soon(call.run)
-        result, error = call.outcome.result()
-    except KeyboardInterrupt:
-        portal.start_task_soon(call.cancel)
-        raise
-    if error is not None:
-        raise error
-    return result  # type: ignore[no-any-return]
+        yield
+    except BlockedError as exc:
+        problems.append(blocked(kind, phase, timeout, exc.where))
 
 
 def _wait(
-    portal: BlockingPortal, manager: LifespanManager, step: Step, log: Log, *, patience: int
+    thread: PortalThread,
+    step: Step,
+    cancel: Callable[[], object],
+    log: Log,
+    *,
+    limit: float,
+    patience: int,
 ) -> list[BaseException]:
     """Run the startup or the shutdown in the other thread, and wait for it.
 
+    :param cancel: cancels it, in the event loop
+    :param limit: seconds that it may take
     :param patience: at which Ctrl-C the application is cancelled
     :return: what went wrong
     """
-    call = _Call(step)
+    call = Call(step)
     problems: list[BaseException] = []
     while True:
         # Ctrl-C can come in any of these lines, so each may be run again.
@@ -188,49 +229,16 @@ def _wait(
                 )
                 return problems
             if len(problems) == patience:
-                portal.start_task_soon(_cancel, manager)
-            portal.start_task_soon(call.run)
-            _, error = call.outcome.result()
+                thread.call_soon(cancel)
+            thread.start(call)
+            _, error = thread.wait(call, limit)
         except KeyboardInterrupt as exc:  # noqa: PERF203
             problems.append(exc)
         else:
             return problems if error is None else [*problems, error]
 
 
-class _Call:
-    """One call in the event loop, however often that is asked for.
-
-    :ivar outcome: what it has returned, and what it has raised
-    """
-
-    def __init__(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
-        self.outcome: Future[tuple[Any, BaseException | None]] = Future()
-        self._function = function
-        self._args = args
-        self._has_begun = False
-        self._scope: CancelScope | None = None
-
-    async def run(self) -> None:
-        if self._has_begun:
-            return
-        self._has_begun = True
-        with CancelScope() as self._scope:
-            result, error = None, None
-            try:
-                result = await self._function(*self._args)
-            except BaseException as exc:  # an exit would end an event loop of asyncio
-                if is_cancellation(exc):
-                    self.outcome.cancel()
-                    raise
-                error = exc
-            self.outcome.set_result((result, error))
-
-    def cancel(self) -> None:
-        self._has_begun = True
-        if self._scope is not None:
-            self._scope.cancel()
-
-
-def _cancel(manager: LifespanManager) -> None:
+def cancel_unless_up(manager: LifespanManager) -> None:
+    """Cancel a startup or a shutdown."""
     if manager.phase is not Phase.SERVING:  # if it is up by now, it is shut down instead
         manager.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from traceback import StackSummary
 
 from ..errors import (
     LifespanCrashed,
@@ -122,6 +123,25 @@ def left_open(complaint: BaseException) -> Exception:
         )
     error.__cause__ = complaint
     return error
+
+
+def blocked(
+    kind: type[StartupTimeout] | type[ShutdownTimeout],
+    phase: str,
+    timeout: float,
+    where: StackSummary,
+) -> LifespanError:
+    """That an application which blocks its event loop was given up by another thread.
+
+    :param timeout: the limit of the phase, in seconds
+    """
+    text = (
+        f"the application did not finish its {phase} within {in_seconds(timeout)}: it blocks its "
+        "event loop, and was left to its thread"
+    )
+    return kind(
+        f"{text}. The thread is at:\n{show(where)}", message=text, timeout=timeout, where=where
+    )
 
 
 def _caused(error: LifespanError | None, lifespan: Lifespan) -> LifespanError | None:

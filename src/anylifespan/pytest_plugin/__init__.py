@@ -17,7 +17,7 @@ from . import _options, _runners, _up
 if TYPE_CHECKING:
     from .._core.application import ASGIApp
     from .._core.manager import LifespanManager
-    from ..testing import ASGIClient, ASGISyncClient
+    from ..testing import ASGIClient, ASGIServer, ASGISyncClient
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -101,3 +101,14 @@ def asgi_sync_client(asgi_app: ASGIApp, pytestconfig: pytest.Config) -> Iterator
     """
     with _up.sync_client_up(asgi_app, pytestconfig) as client:
         yield client
+
+
+@pytest.fixture(scope=_options.scope)
+def asgi_server(asgi_app: ASGIApp, pytestconfig: pytest.Config) -> Iterator[ASGIServer]:
+    """A server with the application, on a free port of 127.0.0.1: its ``url`` says where.
+
+    For synchronous and asynchronous tests: Uvicorn runs in another thread. Its ``lifespan`` is the
+    :class:`~anylifespan.from_thread.BlockingLifespan`.
+    """
+    with _up.server_up(asgi_app, pytestconfig) as server:
+        yield server

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from .._core.application import ASGIApp
     from .._core.manager import LifespanManager
     from ..errors import LifespanCrashed
-    from ..testing import ASGIClient, ASGISyncClient
+    from ..testing import ASGIClient, ASGIServer, ASGISyncClient
 
-FIXTURES = ("asgi_lifespan", "asgi_client", "asgi_sync_client")
+FIXTURES = ("asgi_lifespan", "asgi_client", "asgi_sync_client", "asgi_server")
 
 
 @dataclasses.dataclass(eq=False)
@@ -80,6 +80,28 @@ def sync_client_up(app: ASGIApp, config: pytest.Config) -> Iterator[ASGISyncClie
     with _noted(app, config) as up, client as sync_client:
         up.manager = sync_client.lifespan.manager
         yield sync_client
+
+
+@contextmanager
+def server_up(app: ASGIApp, config: pytest.Config) -> Iterator[ASGIServer]:
+    """What the fixture ``asgi_server`` does."""
+    from ..testing import asgi_server
+
+    if "asyncio" not in _options.backends(config):
+        pytest.fail(
+            "asgi_server runs on asyncio, as Uvicorn does, and anylifespan_backends does not have "
+            "it: use asgi_client or asgi_sync_client",
+            pytrace=False,
+        )
+    serving = asgi_server(
+        app,
+        drain_timeout=_options.drain_timeout(config),
+        **_options.of_manager(config),
+        **_options.of_leaks(config),
+    )
+    with _noted(app, config) as up, serving as server:
+        up.manager = server.lifespan.manager
+        yield server
 
 
 @contextmanager

@@ -1,11 +1,14 @@
-"""Clients for tests: the application is up, and requests go straight to it.
+"""Clients and a server for tests: the application is up.
 
-:func:`asgi_client` is for asynchronous tests, and :func:`asgi_sync_client` for the others.
+:func:`asgi_client` is for asynchronous tests, and :func:`asgi_sync_client` for the others: requests
+go straight to the application. :func:`asgi_server` is for browsers, and whatever needs a port.
 """
 
 from .._diagnosis.leaks import LeakWarning as LeakWarning
 from ._client import ASGIClient as ASGIClient
 from ._client import asgi_client as asgi_client
+from ._server import ASGIServer as ASGIServer
+from ._server import asgi_server as asgi_server
 from ._sync_client import ASGISyncClient as ASGISyncClient
 from ._sync_client import asgi_sync_client as asgi_sync_client
 from ._sync_transport import ASGISyncTransport as ASGISyncTransport

@@ -10,7 +10,7 @@ from typing import Any
 from anyio import to_thread
 
 from ..errors import LifespanCrashed
-from ..from_thread import BlockingLifespan, run_in
+from ..from_thread import BlockingLifespan
 from ._httpx import httpx
 from ._transport import DRAIN_TIMEOUT, ASGITransport, Body
 
@@ -68,7 +68,7 @@ class ASGISyncTransport(httpx.BaseTransport):
     def close(self) -> None:
         """End all requests that still run, as :meth:`ASGITransport.aclose`."""
         if not self.is_closed:
-            run_in(self.lifespan.portal, self._transport.aclose)
+            self.lifespan._run(self._transport.aclose)
             self.is_closed = True
 
     async def _begin(self, request: httpx.Request) -> httpx.Response:
@@ -142,7 +142,7 @@ class _ResponseBody(httpx.SyncByteStream):
 
     def close(self) -> None:
         if not self._is_complete and not self._transport.is_closed:
-            run_in(self._transport.lifespan.portal, self._body.aclose)
+            self._transport.lifespan._run(self._body.aclose)
 
     async def _next(self) -> bytes | None:
         async for part in self._body:
@@ -178,4 +178,4 @@ class _NetworkStream:
 
     def close(self) -> None:
         """Leave the application, and wait for it."""
-        run_in(self._lifespan.portal, self._stream.aclose)
+        self._lifespan._run(self._stream.aclose)

@@ -1,0 +1,164 @@
+"""An event loop in a thread of its own, and calls into it from other threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
+from contextvars import Context, copy_context
+from functools import partial
+from traceback import StackSummary
+from typing import Any
+
+import anyio
+from anyio import CancelScope
+from anyio.from_thread import BlockingPortal
+
+from ._core.exceptions import is_cancellation
+from ._core.hosting import EventLoop, event_loop
+from ._core.log import DEFAULT, Log
+from ._diagnosis.sampler import where_is
+
+# Seconds that an event loop has to answer, or it counts as blocked.
+ANSWER = 5.0
+
+
+class BlockedError(Exception):
+    """The event loop does not answer: a function that it has called does not return.
+
+    :ivar where: the stack of its thread
+    """
+
+    def __init__(self, where: StackSummary) -> None:
+        super().__init__(where)
+        self.where = where
+
+
+class PortalThread:
+    """The thread, its event loop, and anyio's portal into that.
+
+    :ivar portal: for callers that want anyio's own way
+    :ivar is_given_up: whether its event loop was found blocked, so that nobody waits for it to end
+    """
+
+    portal: BlockingPortal
+
+    def __init__(self, backend: str, backend_options: dict[str, Any] | None) -> None:
+        self.is_given_up = False
+        self._opened: Future[None] = Future()
+        self._ended: Future[None] = Future()
+        self._tasks: dict[Call, object] = {}
+        self._event_loop: EventLoop
+        # Python waits at its end for all threads but daemons.
+        self._thread = threading.Thread(
+            target=self._run, args=(backend, backend_options), name="anylifespan", daemon=True
+        )
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Have the event loop call a function. This waits for nothing."""
+        self._event_loop.call_soon(function)
+
+    def start(self, call: Call) -> None:
+        """Have the event loop run a call. This waits for nothing."""
+        self.call_soon(partial(self._start, call, copy_context()))
+
+    def wait(
+        self, call: Call, limit: float = threading.TIMEOUT_MAX
+    ) -> tuple[Any, BaseException | None]:
+        """Wait until a call that was started is over.
+
+        :param limit: seconds after which the event loop is asked now and then whether it is
+            blocked
+        :return: what the call has returned, and what it has raised
+        :raises BlockedError: if the event loop is blocked
+        """
+        while True:
+            try:
+                return call.outcome.result(min(limit, threading.TIMEOUT_MAX))
+            except FutureTimeoutError:
+                limit = ANSWER
+            self._check_answers()
+
+    def _check_answers(self) -> None:
+        answered = threading.Event()
+        self.call_soon(answered.set)
+        if not answered.wait(ANSWER):
+            self.is_given_up = True
+            raise BlockedError(where_is(self._thread.ident or 0))
+
+    def _start(self, call: Call, context: Context) -> None:
+        async def run() -> None:
+            try:
+                await call.run()
+            finally:
+                del self._tasks[call]
+
+        log = Log(DEFAULT)
+        self._tasks[call] = self._event_loop.start(run, "anylifespan", context, log.complaint)
+
+    def _run(self, backend: str, backend_options: dict[str, Any] | None) -> None:
+        try:
+            anyio.run(self._serve, backend=backend, backend_options=backend_options)
+        except BaseException as exc:  # noqa: BLE001 - it is raised in the thread that waits for it
+            self._ended.set_exception(exc)
+        else:
+            self._ended.set_result(None)
+
+    async def _serve(self) -> None:
+        async with BlockingPortal() as self.portal:
+            self._event_loop = event_loop("a thread")
+            self._opened.set_result(None)
+            await self.portal.sleep_until_stopped()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Have it run while a block does, and wait for its end, unless it is given up."""
+        self._thread.start()
+        wait([self._opened, self._ended], return_when=FIRST_COMPLETED)
+        if self._ended.done():
+            self._ended.result()
+        cancels = True
+        try:
+            yield
+            cancels = False
+        finally:
+            self.start(Call(self.portal.stop, cancels))
+            if not self.is_given_up:
+                self._ended.result()
+                self._thread.join()
+
+
+class Call:
+    """One call in the event loop, however often that is asked for.
+
+    :ivar outcome: what it has returned, and what it has raised
+    """
+
+    def __init__(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        self.outcome: Future[tuple[Any, BaseException | None]] = Future()
+        self._function = function
+        self._args = args
+        self._has_begun = False
+        self._scope: CancelScope | None = None
+
+    async def run(self) -> None:
+        if self._has_begun:
+            return
+        self._has_begun = True
+        with CancelScope() as self._scope:
+            result, error = None, None
+            try:
+                result = await self._function(*self._args)
+            except BaseException as exc:  # an exit would end an event loop of asyncio
+                if is_cancellation(exc):
+                    self.outcome.cancel()
+                    raise
+                error = exc
+            self.outcome.set_result((result, error))
+
+    def cancel(self) -> None:
+        self._has_begun = True
+        if self._scope is not None:
+            self._scope.cancel()
