@@ -87,6 +87,14 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks", *session.posargs)
 
 
+@nox.session(python=NEWEST)
+def docs(session: nox.Session) -> None:
+    """The site, in docs/_build: without a warning."""
+    install(session, "docs")
+    pages = ["docs", "docs/_build"]
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-E", "-b", "html", *pages)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style and common mistakes."""

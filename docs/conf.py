@@ -1,0 +1,52 @@
+"""How Sphinx builds the site: ``nox -s docs``. It needs no network."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from anylifespan import __version__
+
+project = "anylifespan"
+copyright = "the anylifespan authors"  # noqa: A001 - Sphinx calls it so
+release = version = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "sphinx_click",
+    "sphinx_copybutton",
+]
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_type_aliases = dict.fromkeys(["ASGIApp", "ASGI3App"], "ASGIApp")
+python_use_unqualified_type_names = True
+maximum_signature_line_length = 80
+
+# Options have two dashes.
+smartquotes_action = "qe"
+
+html_theme = "furo"
+html_title = f"anylifespan {release}"
+html_extra_path = ["llms.txt"]
+
+
+def _name_files_of_the_project(app: Any, page: str, source: list[str]) -> None:
+    """Links to files outside of the pages lead somewhere in the repository, but not here."""
+    if "/" in page:
+        return
+    source[0] = re.sub(r"\[([^\]]+)\]\(\.\./([^)/][^)]*)\)", r"\1 (`\2`)", source[0])
+
+
+def _show_asterisks(app: Any, ctx: Any, lines: list[str]) -> None:
+    lines[:] = [line.replace("*", r"\*") for line in lines]
+
+
+def setup(app: Any) -> None:
+    app.connect("sphinx-click-process-options", _show_asterisks)
+    app.connect("source-read", _name_files_of_the_project)
