@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import httpx
+import httpx2
 import pytest
 from anyio import current_time
 from clocks import LOOPS
@@ -15,6 +17,11 @@ from drives import DRIVES, Drive
 from trio.testing import MockClock
 
 pytest_plugins = ["pytester"]
+
+# A first client imports httpcore. If that were in a session of pytester's, which forgets what was
+# imported in it, there would be a second httpcore later, whose errors httpx does not know.
+for one in (httpx.Client, httpx2.Client):
+    one(verify=False).close()
 
 BACKENDS: dict[str, Callable[[], tuple[str, dict[str, Any]]]] = {
     "trio": lambda: ("trio", {"clock": MockClock(autojump_threshold=0)}),
