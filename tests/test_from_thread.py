@@ -334,8 +334,8 @@ def test_an_application_that_blocks_its_event_loop_is_left_to_its_thread(
             assert error is ShutdownTimeout
     phase = "startup" if error is StartupTimeout else "shutdown"
     assert str(caught.value).startswith(
-        f"the application did not finish its {phase} within 0.2 seconds: it blocks its event loop, "
-        "and was left to its thread. The thread is at:\n"
+        f"the application did not finish its {phase} within 0.2 seconds: it blocks its event loop. "
+        "Its thread was abandoned. The thread is at:\n"
     )
     assert "release.wait(60)" in str(caught.value)
     assert caught.value.timeout == 0.2

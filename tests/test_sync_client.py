@@ -20,7 +20,13 @@ from clocks import LOOPS
 from fastapi import Depends, FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from starlette.responses import RedirectResponse, StreamingResponse
 
-from anylifespan import LifespanCrashed, LifespanUnsupported, StartupFailed, draining
+from anylifespan import (
+    LifespanCrashed,
+    LifespanUnsupported,
+    ShutdownTimeout,
+    StartupFailed,
+    draining,
+)
 from anylifespan.from_thread import BlockingLifespan, start_blocking_lifespan
 from anylifespan.testing import (
     ASGISyncClient,
@@ -636,3 +642,29 @@ def test_its_repr_says_how_it_is() -> None:
     with start_blocking_lifespan(well_behaved) as lifespan:
         assert isinstance(lifespan, BlockingLifespan)
         assert repr(lifespan).endswith("serving>>")
+
+
+def test_leaving_a_client_while_a_request_blocks_the_event_loop(
+    client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anylifespan._portal.ANSWER", 0.2)
+    monkeypatch.setattr("anylifespan.testing._sync_transport.CUTTING", 0.1)
+    release, blocks = threading.Event(), threading.Event()
+
+    async def blocking(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await well_behaved(scope, receive, send)
+            return
+        blocks.set()
+        release.wait(60)
+        await send(START)
+        await send(END)
+
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ShutdownTimeout, match="blocks its event loop") as caught:
+            with client_of(blocking, drain_timeout=0.1, shutdown_timeout=0.1) as client:
+                request = pool.submit(client.get, "/")
+                assert blocks.wait(30)
+        assert "release.wait(60)" in str(caught.value)
+        release.set()
+        assert request.result(30).status_code == 200

@@ -74,6 +74,7 @@ class PortalThread:
         :return: what the call has returned, and what it has raised
         :raises BlockedError: if the event loop is blocked
         """
+        limit = 0 if self.is_given_up else limit
         while True:
             try:
                 return call.outcome.result(min(limit, threading.TIMEOUT_MAX))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -74,16 +75,24 @@ class BlockingLifespan:
         """
         return self._run(self._while_alive, function, *args)
 
-    def _run(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+    def _run(
+        self,
+        function: Callable[..., Awaitable[T]],
+        *args: Any,
+        limit: float = threading.TIMEOUT_MAX,
+    ) -> T:
         """Run an asynchronous function in the event loop, and wait for it.
 
         Other than with ``portal.call()``, an exit that it raises ends nothing but the call, and
         Ctrl-C cancels it.
+
+        :param limit: seconds that it may take
+        :raises BlockedError: if the event loop is found blocked after that time
         """
         call = Call(function, *args)
         try:
             self._thread.start(call)
-            result, error = self._thread.wait(call)
+            result, error = self._thread.wait(call, limit)
         except KeyboardInterrupt:
             self._thread.call_soon(call.cancel)
             raise
@@ -132,8 +141,8 @@ def start_blocking_lifespan(
     :param backend_options: as :func:`anyio.run` takes them
     :param options: those of :class:`~anylifespan.LifespanManager`
     :raises LifespanError: what goes wrong in the startup, and in the end what went wrong meanwhile
-        (a crash) or in the shutdown. An application that blocks its event loop five seconds beyond
-        a limit is left to its thread, with a StartupTimeout or a ShutdownTimeout.
+        (a crash) or in the shutdown. If the application blocks its event loop for more than five
+        seconds beyond a timeout, its thread is abandoned, with a StartupTimeout or ShutdownTimeout.
     :raises TypeError: if ``app`` cannot be an ASGI application, or an option is of a wrong type
     :raises ValueError: if an option is not a valid one
     """

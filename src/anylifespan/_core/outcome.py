@@ -131,13 +131,13 @@ def blocked(
     timeout: float,
     where: StackSummary,
 ) -> LifespanError:
-    """That an application which blocks its event loop was given up by another thread.
+    """The error for an application that blocks its event loop, in another thread.
 
     :param timeout: the limit of the phase, in seconds
     """
     text = (
         f"the application did not finish its {phase} within {in_seconds(timeout)}: it blocks its "
-        "event loop, and was left to its thread"
+        "event loop. Its thread was abandoned"
     )
     return kind(
         f"{text}. The thread is at:\n{show(where)}", message=text, timeout=timeout, where=where

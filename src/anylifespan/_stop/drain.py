@@ -21,6 +21,8 @@ from .request import FLUSH, STOPPING, OpenRequest
 
 # Seconds that a request has for itself, once it is disconnected.
 GRACE = 0.5
+# Seconds that open requests take to end once they are cut, whatever they do.
+CUTTING = GRACE + FLUSH + LINGER
 _SHOWN = 5  # how many of the requests that are cut the log names
 
 

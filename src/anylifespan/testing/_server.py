@@ -13,16 +13,17 @@ from .._core.log import DEFAULT, Log
 from .._core.manager import LifespanManager
 from .._core.options import Mode, check_seconds
 from .._diagnosis.leaks import Leaks, check_leaks, leaks_reported
+from .._stop.drain import CUTTING
 from ..from_thread import BlockingLifespan, cancel_unless_up, up_in_thread
 from ._transport import DRAIN_TIMEOUT
 
 
 class ASGIServer:
-    """A server on this machine, whose application is up.
+    """A running server.
 
     :ivar lifespan: the :class:`~anylifespan.from_thread.BlockingLifespan` of the application
-    :ivar host: where it listens
-    :ivar port: the same
+    :ivar host: address that it listens on
+    :ivar port: port that it listens on
     """
 
     def __init__(self, lifespan: BlockingLifespan, host: str, port: int) -> None:
@@ -35,7 +36,7 @@ class ASGIServer:
 
     @property
     def url(self) -> str:
-        """Where it is, without a slash at the end: ``http://127.0.0.1:54321``."""
+        """Its URL, without a trailing slash: ``http://127.0.0.1:54321``."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
@@ -58,36 +59,37 @@ def asgi_server(
     backend_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> Iterator[ASGIServer]:
-    """Serve an application by Uvicorn, on asyncio in another thread, while a block runs::
+    """Serve an application with Uvicorn, on asyncio in another thread::
 
         with asgi_server(app) as server:
             page.goto(f"{server.url}/orders")
 
-    It is for browsers, and for clients that want a network; :func:`asgi_client` and
-    :func:`asgi_sync_client` are quicker. When the block is left, requests that are still open are
-    ended, and the application is shut down. If the application dies meanwhile, the server stops,
-    and the crash is raised when the block is left.
+    Use it for browsers, and for clients that need a real connection; :func:`asgi_client` and
+    :func:`asgi_sync_client` are faster. At the end of the block, requests that are still open are
+    cancelled, and the application is shut down. If the application crashes, the server stops, and
+    leaving the block raises the crash.
 
-    It is down within its limits, whatever hangs: an application that blocks its event loop is left
-    to its thread, with a ShutdownTimeout that says where it is. (Uvicorn #742, #1497)
+    The end of the block never hangs: if the application blocks its event loop for more than five
+    seconds beyond its timeouts, its thread is abandoned, and the ShutdownTimeout reports where it
+    is. (Uvicorn #742, #1497)
 
     :param app: an ASGI application
-    :param host: where to listen
-    :param port: the same; 0 for one that is free
-    :param drain_timeout: seconds that requests may go on when the block is left. Then they are
-        disconnected, and cancelled. None for no limit.
-    :param backend_options: those of asyncio, as :func:`anyio.run` takes them
-    :param options: those of :class:`uvicorn.Config`. By default Uvicorn's loggers are left as they
-        are (``log_config=None``).
+    :param host: address to listen on
+    :param port: port to listen on; 0 for any free port
+    :param drain_timeout: seconds that open requests get to finish at the end of the block, before
+        they are disconnected and cancelled; None for no limit
+    :param backend_options: options of asyncio, as for :func:`anyio.run`
+    :param options: options of :class:`uvicorn.Config`. By default Uvicorn does not configure
+        logging (``log_config=None``).
     :raises LifespanError: as :func:`~anylifespan.from_thread.start_blocking_lifespan`
     :raises TypeError: if ``app`` cannot be an ASGI application, or an option is unknown
-    :raises OSError: if the server cannot listen there
-    :raises LeakWarning: of leaks that are errors
+    :raises OSError: if the server cannot listen on that port
+    :raises LeakWarning: if the application leaves something behind, with ``leaks="error"``
     :raises ModuleNotFoundError: without Uvicorn
 
     The other parameters are those of :func:`asgi_client`.
     """
-    from ._serving import CUTTING, Serving
+    from ._serving import Serving
 
     check_leaks(leaks, ignore_leaks)
     manager = LifespanManager(

@@ -12,11 +12,9 @@ from anyio import Event
 
 from .._core.application import ASGI3App, Receive, Scope, Send
 from .._core.hosting import event_loop
-from .._core.lifespan import LINGER
 from .._core.log import Log
 from .._core.manager import LifespanManager
-from .._stop.drain import GRACE, Drain
-from .._stop.request import FLUSH
+from .._stop.drain import CUTTING, Drain
 
 try:
     import uvicorn
@@ -24,9 +22,6 @@ except ModuleNotFoundError:
     raise ModuleNotFoundError(
         "asgi_server needs Uvicorn, which is not installed: pip install uvicorn"
     ) from None
-
-# Seconds that open requests take to end, beyond the drain_timeout, whatever they do.
-CUTTING = GRACE + FLUSH + LINGER
 
 
 class _Uvicorn(uvicorn.Server):

@@ -9,6 +9,8 @@ from typing import Any
 
 from anyio import to_thread
 
+from .._portal import BlockedError
+from .._stop.drain import CUTTING
 from ..errors import LifespanCrashed
 from ..from_thread import BlockingLifespan
 from ._httpx import httpx
@@ -68,7 +70,9 @@ class ASGISyncTransport(httpx.BaseTransport):
     def close(self) -> None:
         """End all requests that still run, as :meth:`ASGITransport.aclose`."""
         if not self.is_closed:
-            self.lifespan._run(self._transport.aclose)
+            limit = self._transport._drain_timeout + CUTTING
+            with suppress(BlockedError):  # which the shutdown is going to raise
+                self.lifespan._run(self._transport.aclose, limit=limit)
             self.is_closed = True
 
     async def _begin(self, request: httpx.Request) -> httpx.Response:
