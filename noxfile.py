@@ -102,6 +102,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
     session.run("ruff", "check")
     session.run("python", "tests/lint_assertions.py", "tests", "examples", "benchmarks")
+    session.run("zizmor", "--offline", "--no-progress", ".github")
 
 
 @nox.session
