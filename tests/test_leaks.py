@@ -477,7 +477,7 @@ def test_strictly_that_is_a_failure() -> None:
     assert anylifespan("check", "cli_apps:raises_in_startup", *options).returncode == 1
     done = check("--strict")
     assert done.returncode == 2
-    assert "--strict is about what --repeat finds" in done.stderr
+    assert "--strict needs --repeat, which finds the leaks" in done.stderr
 
 
 @pytest.mark.processes

@@ -26,11 +26,9 @@ Step = Callable[[], Coroutine[Any, Any, None]]
 
 
 class BlockingLifespan:
-    """An application that is up in another thread.
+    """An application that runs in another thread.
 
-    :ivar manager: its :class:`~anylifespan.LifespanManager`, to be used in that thread alone
-    :ivar portal: anyio's way into its event loop; :meth:`call` also knows whether the application
-        is alive
+    :ivar manager: its :class:`~anylifespan.LifespanManager`. Use it in that thread only.
     """
 
     _thread: PortalThread
@@ -45,16 +43,17 @@ class BlockingLifespan:
 
     @property
     def portal(self) -> BlockingPortal:
+        """anyio's portal into the event loop. Prefer :meth:`call`, which detects crashes."""
         return self._thread.portal
 
     @property
     def app(self) -> ASGI3App:
-        """The application as requests call it, in the event loop of the portal."""
+        """The application for requests. Call it in its own event loop."""
         return self.manager.app
 
     @property
     def state(self) -> dict[str, Any]:
-        """The state of the lifespan. What is in it belongs to the event loop of the portal."""
+        """The state of the lifespan. Its contents belong to the thread of the application."""
         return self.manager.state
 
     @overload
@@ -64,14 +63,14 @@ class BlockingLifespan:
     def call(self, function: Callable[..., T], *args: Any) -> T: ...
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function in the event loop of the application, and wait for it.
+        """Call a function in the event loop of the application, and wait for its result.
 
-        It is cancelled if the application dies, and if Ctrl-C interrupts the waiting.
+        The call is cancelled if the lifespan crashes, or if Ctrl-C interrupts the wait.
 
-        :param function: asynchronous or not
-        :return: what it returns
-        :raises LifespanCrashed: if the application dies meanwhile, or has died
-        :raises BaseException: what it raises, SystemExit too
+        :param function: a function, asynchronous or not
+        :return: the result of the function
+        :raises LifespanCrashed: if the lifespan has crashed, or crashes during the call
+        :raises BaseException: whatever the function raises, including SystemExit
         """
         return self._run(self._while_alive, function, *args)
 
@@ -123,25 +122,25 @@ def start_blocking_lifespan(
     backend_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> Iterator[BlockingLifespan]:
-    """Run an application in a background thread while a block of synchronous code runs::
+    """Run an application in a background thread::
 
         with start_blocking_lifespan(app) as lifespan:
             lifespan.call(send_invoices, lifespan.state["database"])
 
-    It is started in an event loop of its own, in a thread of its own, and shut down in the end. The
-    block's own exception goes on once that is done, KeyboardInterrupt too; what is wrong with the
-    application besides is logged, and noted on it.
+    The application gets an event loop in a thread of its own, and is shut down at the end of the
+    block. If the block raises, that exception goes on after the shutdown; errors of the
+    application are then logged, and added to it as notes.
 
-    Ctrl-C goes one step further each time, as with the manager: in the block it begins the
-    shutdown; once more, or in the startup, it cancels the application; a third time it leaves an
-    application that ignores that to its thread, with a warning.
+    Each Ctrl-C goes one step further. In the block, the first one begins the shutdown, the second
+    one cancels the application, and the third one abandons the thread, with a warning. In the
+    startup, the first one cancels the application.
 
     :param app: an ASGI application
     :param backend: ``"asyncio"`` or ``"trio"``
-    :param backend_options: as :func:`anyio.run` takes them
-    :param options: those of :class:`~anylifespan.LifespanManager`
-    :raises LifespanError: what goes wrong in the startup, and in the end what went wrong meanwhile
-        (a crash) or in the shutdown. If the application blocks its event loop for more than five
+    :param backend_options: options of the backend, as for :func:`anyio.run`
+    :param options: options of :class:`~anylifespan.LifespanManager`
+    :raises LifespanError: on entry, if the startup fails; at the end, if the lifespan has crashed
+        or the shutdown fails. If the application blocks its event loop for more than five
         seconds beyond a timeout, its thread is abandoned, with a StartupTimeout or ShutdownTimeout.
     :raises TypeError: if ``app`` cannot be an ASGI application, or an option is of a wrong type
     :raises ValueError: if an option is not a valid one

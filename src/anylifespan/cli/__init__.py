@@ -35,41 +35,41 @@ class _Seconds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 def _lifespan_options(function: Command) -> Command:
     options = [
         click.argument("app", metavar="APP"),
-        click.option("--factory", is_flag=True, help="Call APP: it returns the application."),
+        click.option("--factory", is_flag=True, help="APP is a function that returns it."),
         click.option(
             "--app-dir",
             default=".",
             metavar="DIRECTORY",
             show_default=True,
-            help="Look for APP here first.",
+            help="Directory to import APP from.",
         ),
         click.option(
             "--mode",
             type=click.Choice(["auto", "on", "off"]),
             default="auto",
             show_default=True,
-            help="What to make of an application without a lifespan.",
+            help="How to treat applications without lifespan support.",
         ),
         click.option(
             "--startup-timeout",
             type=_Seconds(),
             default=30.0,
             show_default=True,
-            help="Seconds the startup may take; none for no limit.",
+            help="Startup timeout in seconds, or none.",
         ),
         click.option(
             "--shutdown-timeout",
             type=_Seconds(),
             default=30.0,
             show_default=True,
-            help="Seconds the shutdown may take; none for no limit.",
+            help="Shutdown timeout in seconds, or none.",
         ),
         click.option(
             "--log-level",
             type=click.Choice(["critical", "error", "warning", "info", "debug"]),
             default="info",
             show_default=True,
-            help="The least serious messages to show.",
+            help="Lowest level of log messages to show.",
         ),
     ]
     for option in reversed(options):
@@ -116,33 +116,33 @@ class _WithErrorsAsJson(click.Command):
     "backends",
     type=click.Choice(list(BACKENDS)),
     multiple=True,
-    help="Where it must run; may be repeated.  [default: asyncio or trio, either will do]",
+    help="Backend that APP must run on; may be repeated.  [default: either asyncio or trio]",
 )
 @click.option(
     "--repeat",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Run N lifespans, one after the other, and list what they leave behind: tasks, threads, "
-    "sockets, files and async generators.",
+    help="Run N lifespans, one after the other, and list the tasks, threads, sockets, files and "
+    "async generators that they leave behind.",
 )
 @click.option(
     "--max-startup",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Fail if the startup takes longer.",
+    help="Fail if the startup takes longer than this.",
 )
 @click.option(
     "--ignore-leak",
     "ignored",
     metavar="PATTERN",
     multiple=True,
-    help="A leak that is known: its name, or where it was made, as */pool.py:42; may be repeated.",
+    help="Ignore leaks with this name or place, such as */pool.py:42; may be repeated.",
 )
-@click.option("--profile", "profiles", is_flag=True, help="Show where the time has gone, by lines.")
-@click.option("--strict", is_flag=True, help="Take what --repeat finds for a failure.")
+@click.option("--profile", "profiles", is_flag=True, help="Show which lines the time was spent in.")
+@click.option("--strict", is_flag=True, help="Exit with status 1 if --repeat finds leaks.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result as JSON, and nothing else.")
 @click.option(
-    "--github", "for_github", is_flag=True, help="Write annotations for GitHub's workflows, too."
+    "--github", "for_github", is_flag=True, help="Also write annotations for GitHub Actions."
 )
 def check(
     app: str,
@@ -158,13 +158,13 @@ def check(
 ) -> None:
     """Start APP and shut it down again, on each backend in a process of its own.
 
-    Without --backend, all is well if it runs on asyncio or on trio. The exit status is 0 if all is
-    well, 1 if a lifespan failed, 2 if there was none to be tried.
+    Without --backend, the check passes if APP runs on asyncio or on trio. The exit status is 0 on
+    success, 1 if a lifespan failed, and 2 if APP could not be loaded.
     """
     if strict and repeat is None:
-        raise click.UsageError("--strict is about what --repeat finds: give --repeat, too")
+        raise click.UsageError("--strict needs --repeat, which finds the leaks")
     if as_json and for_github:
-        raise click.UsageError("--json writes nothing else: give it, or --github")
+        raise click.UsageError("--json and --github exclude each other")
     from ._check import Check, Verdict
     from ._order import Order
 
@@ -203,7 +203,7 @@ def check(
     type=click.Choice(list(BACKENDS)),
     default="asyncio",
     show_default=True,
-    help="Where to run it.",
+    help="Backend to run APP on.",
 )
 def run(app: str, backend: str, **options: Any) -> None:
     """Start APP, wait for SIGINT or SIGTERM, and shut it down.

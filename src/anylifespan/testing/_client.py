@@ -1,4 +1,4 @@
-"""A client for asynchronous tests: the application is up, and requests go straight to it."""
+"""A client for asynchronous tests, which runs the application and sends it requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if sys.version_info < (3, 11):
 
 
 class ASGIClient(httpx.AsyncClient):
-    """An ``AsyncClient`` whose requests go to an application that is up.
+    """An ``AsyncClient`` that sends requests to a running application.
 
     :ivar lifespan: the :class:`~anylifespan.LifespanManager` of the application
     """
@@ -48,8 +48,9 @@ class ASGIClient(httpx.AsyncClient):
                 await websocket.send_json({"book": 1})
                 assert await websocket.receive_json() == {"sold": True}
 
-        If the application raises in it, that is raised when the block is left. If it dies, the
-        block gets a WebSocketDisconnect, and raises the crash. What comes alone is not in a group.
+        If the application raises, leaving the block raises that. If its lifespan crashes, the
+        block gets a WebSocketDisconnect, and leaving it raises the crash. A single exception is
+        never wrapped in a group.
 
         :param url: as for a request: relative to ``base_url``
         :param options: those of httpx2, ``subprotocols`` for one; there are no pings by default
@@ -90,44 +91,42 @@ async def asgi_client(
     base_url: str = BASE_URL,
     **options: Any,
 ) -> AsyncIterator[ASGIClient]:
-    """Start an application, and have a client for it::
+    """Run an application, and get a client for it::
 
         async with asgi_client(app) as client:
             response = await client.get("/")
 
-    The client is an ``AsyncClient`` of httpx2, or of httpx if that is not installed. Responses
-    stream, and :meth:`ASGIClient.websocket` opens a WebSocket. Requests that still run when the
-    client is closed are ended before the shutdown. If the
-    application dies meanwhile, the body is cancelled and the crash is raised. In a fixture it is
-    raised where the fixture is left.
+    The client is an ``AsyncClient`` of httpx2, or of httpx if httpx2 is not installed. Responses
+    stream, and :meth:`ASGIClient.websocket` opens a WebSocket. Requests that are still running
+    when the client is closed are cancelled before the shutdown. If the lifespan crashes, the body
+    is cancelled and the crash is raised; in a fixture, it is raised when the fixture is torn down.
 
-    What the application itself leaves behind after its shutdown is listed in a :exc:`LeakWarning`:
-    tasks, threads, sockets, files and asynchronous generators that it has made in its lifespan and
-    in requests. What is made by others meanwhile, by the test for one, is not.
+    A :exc:`LeakWarning` lists what the application leaves behind after its shutdown: tasks,
+    threads, sockets, files and asynchronous generators that it has created in its lifespan or in
+    requests. What other code has created, such as the test, is not listed.
 
     :param app: an ASGI application
-    :param mode: as for :class:`~anylifespan.LifespanManager`, but that by default an application
-        without a lifespan is an error: in a test, one that silently does not start is the worst
+    :param mode: as for :class:`~anylifespan.LifespanManager`. The default differs, so that tests
+        fail loudly if the application never starts.
     :param startup_timeout: seconds the startup may take; None for no limit
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
     :param report_after: seconds after which a startup or a shutdown that is not over is logged
     :param state: the dict that the application fills; None for a new one
-    :param logger: where to log what is not raised
-    :param leaks: ``"warn"`` of what is left behind, raise it as an ``"error"``, or ``"off"``
-    :param ignore_leaks: patterns, as of file names, for leaks that are known: of the name of a
-        thread or a task, of the path of a file, or of the place where it is or was made, as
+    :param logger: logger for problems that are not raised
+    :param leaks: ``"warn"`` about leaks, raise them as an ``"error"``, or turn the check ``"off"``
+    :param ignore_leaks: patterns for known leaks, as for file names: they match the name of a task
+        or thread, the path of a file, or the place where it waits or was created, such as
         ``"*/pool.py"`` or ``"*/pool.py:42"``
-    :param drain_timeout: seconds that a request may go on when the client has left it; see
-        :class:`ASGITransport`
-    :param raise_app_exceptions: whether what the application raises in a request is raised by the
-        client, too
+    :param drain_timeout: seconds that a request may keep running after the client has closed it;
+        see :class:`ASGITransport`
+    :param raise_app_exceptions: whether the client raises the application's exceptions
     :param root_path: the ``root_path`` of each request
     :param client: the ``client`` of each request: host and port
-    :param base_url: what the URL of each request is relative to
-    :param options: those of ``AsyncClient``. By default there is no ``timeout``.
+    :param base_url: base URL of the client
+    :param options: options of ``AsyncClient``. The default ``timeout`` is None.
     :raises LifespanError: as ``async with LifespanManager(app)``
     :raises TypeError: if ``app`` cannot be an ASGI application, or an option is unknown
-    :raises LeakWarning: of leaks that are errors
+    :raises LeakWarning: if the application leaks something, with ``leaks="error"``
     """
     check_leaks(leaks, ignore_leaks)
     manager = LifespanManager(

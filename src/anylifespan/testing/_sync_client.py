@@ -19,7 +19,7 @@ from ._transport import DRAIN_TIMEOUT
 
 
 class ASGISyncClient(httpx.Client):
-    """A ``Client`` of httpx2, or else httpx, whose requests go to an application that is up.
+    """A ``Client`` of httpx2, or of httpx, that sends requests to a running application.
 
     :ivar lifespan: the :class:`~anylifespan.from_thread.BlockingLifespan` of the application
     """
@@ -46,8 +46,8 @@ class ASGISyncClient(httpx.Client):
                 websocket.send_json({"book": 1})
                 assert websocket.receive_json() == {"sold": True}
 
-        If the application raises in it, that is raised when the block is left. If it dies, the
-        block gets a WebSocketDisconnect, and raises the crash.
+        If the application raises, leaving the block raises that. If its lifespan crashes, the
+        block gets a WebSocketDisconnect, and leaving it raises the crash.
 
         :param url: as for a request: relative to ``base_url``
         :param options: those of httpx2, ``subprotocols`` for one; there are no pings by default
@@ -88,27 +88,27 @@ def asgi_sync_client(
     base_url: str = BASE_URL,
     **options: Any,
 ) -> Iterator[ASGISyncClient]:
-    """Start an application in another thread, and have a client for it in synchronous code::
+    """Run an application in another thread, and get a client for it::
 
         with asgi_sync_client(app) as client:
             response = client.get("/")
 
-    It is the synchronous twin of :func:`asgi_client`, with the same options: responses stream,
-    :meth:`ASGISyncClient.websocket` opens a WebSocket, requests that still run are ended before the
-    shutdown, and what the application leaves behind is listed in a :exc:`LeakWarning`.
+    This is the synchronous version of :func:`asgi_client`, and takes the same options. Responses
+    stream, :meth:`ASGISyncClient.websocket` opens a WebSocket, requests that are still running are
+    cancelled before the shutdown, and a :exc:`LeakWarning` lists what the application leaves
+    behind.
 
-    If the application dies, a request that waits for it raises the crash, and so does every later
-    one; at the latest it is raised when the block is left. ``client.lifespan.call()`` calls a
-    function in the event loop of the application.
+    If the lifespan crashes, open and later requests raise the crash, and so does leaving the
+    block. Use ``client.lifespan.call()`` to call a function in the event loop of the application.
 
     :param app: an ASGI application
     :param backend: ``"asyncio"`` or ``"trio"``
-    :param backend_options: as :func:`anyio.run` takes them
+    :param backend_options: options of the backend, as for :func:`anyio.run`
     :raises LifespanError: as :func:`~anylifespan.from_thread.start_blocking_lifespan`
     :raises TypeError: if ``app`` cannot be an ASGI application, or an option is unknown
-    :raises LeakWarning: of leaks that are errors
+    :raises LeakWarning: if the application leaks something, with ``leaks="error"``
 
-    The other parameters are those of :func:`asgi_client`; ``options`` are those of ``Client``.
+    The other parameters are those of :func:`asgi_client`; ``options`` are options of ``Client``.
     """
     check_leaks(leaks, ignore_leaks)
     manager = LifespanManager(
