@@ -28,9 +28,6 @@ autodoc_type_aliases = dict.fromkeys(["ASGIApp", "ASGI3App"], "ASGIApp")
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 80
 
-# Options have two dashes.
-smartquotes_action = "qe"
-
 html_theme = "furo"
 html_title = f"anylifespan {release}"
 html_extra_path = ["llms.txt"]
@@ -43,10 +40,17 @@ def _name_files_of_the_project(app: Any, page: str, source: list[str]) -> None:
     source[0] = re.sub(r"\[([^\]]+)\]\(\.\./([^)/][^)]*)\)", r"\1 (`\2`)", source[0])
 
 
-def _show_asterisks(app: Any, ctx: Any, lines: list[str]) -> None:
-    lines[:] = [line.replace("*", r"\*") for line in lines]
+def _mark_up(app: Any, ctx: Any, lines: list[str]) -> None:
+    """The help of a command is plain text, with patterns and the names of options in it."""
+    lines[:] = [
+        re.sub(r"(?<=[ (])(--[a-z-]+|\*\S+\d)", r"``\1``", line)
+        if not line.lstrip().startswith("..")
+        else line
+        for line in lines
+    ]
 
 
 def setup(app: Any) -> None:
-    app.connect("sphinx-click-process-options", _show_asterisks)
+    app.connect("sphinx-click-process-description", _mark_up)
+    app.connect("sphinx-click-process-options", _mark_up)
     app.connect("source-read", _name_files_of_the_project)

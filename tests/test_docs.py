@@ -37,6 +37,19 @@ def test_options_of_the_plugin_are_on_its_page() -> None:
     assert missing == []
 
 
+def test_the_messages_to_look_up_are_those_of_the_library() -> None:
+    package = Path(anylifespan.__file__).parent
+    source = "".join(path.read_text() for path in package.rglob("*.py"))
+    in_one_line = re.sub(r'"\n\s+f?"', "", source)
+    phases = re.sub(
+        r"its (startup|shutdown) within", "its {phase} within", PAGES["troubleshooting.md"]
+    )
+    messages = re.findall(r"^## `(.*)`$|`((?:and|was) [^`]+ be[^`]*)`", phases, re.MULTILINE)
+    assert len(messages) == 14
+    for heading, inline in messages:
+        assert (heading or inline) in in_one_line
+
+
 def test_every_page_is_in_llms_txt() -> None:
     listed = re.findall(r"\]\(([\w/-]+)\.html\)", (DOCS / "llms.txt").read_text())
     assert sorted(f"{name}.md" for name in listed) == sorted(PAGES.keys() - {"index.md"})
