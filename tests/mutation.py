@@ -77,10 +77,26 @@ TESTS = {
         ["test_middleware", "test_used_twice", "test_ways_in"],
         ["servers/test_under_servers:middleware-uvicorn"],
     ],
-    "testing": [["test_testing"], ["test_leaks"]],
-    "from_thread": [["test_from_thread"]],
+    "testing/__init__ testing/_client testing/_transport testing/_exchange": [
+        ["test_testing", "test_streaming", "test_websockets"],
+        ["test_leaks", "test_client_at_every_point"],
+    ],
+    "testing/_websocket testing/_httpx": [
+        ["test_testing", "test_streaming", "test_websockets"],
+        ["test_leaks", "test_client_at_every_point"],
+    ],
+    "testing/_sync_client testing/_sync_transport": [["test_sync_client"]],
+    "testing/_server testing/_serving": [["test_server"]],
+    "from_thread _portal": [["test_from_thread"], ["test_sync_client", "test_server"]],
     "compat/asgi_lifespan": [["test_compat_asgi_lifespan"]],
-    "pytest_plugin": [["test_pytest_plugin", "test_plugin_blames"], ["test_leaks:plugin"]],
+    "pytest_plugin/__init__ pytest_plugin/_options pytest_plugin/_up": [
+        ["test_pytest_plugin", "test_plugin_blames", "test_plugin_runners"],
+        ["test_leaks:plugin"],
+    ],
+    "pytest_plugin/_runners": [["test_plugin_runners"], ["test_pytest_plugin"]],
+    "pytest_plugin/_by_anyio pytest_plugin/_by_asyncio pytest_plugin/_by_trio": [
+        ["test_plugin_runners"]
+    ],
     "_diagnosis/leaks": [["test_leaks"]],
     "_diagnosis/watchdog": [["test_watchdog", "test_limits"], ["test_cli"]],
     "_diagnosis/origins": [["test_leaks"]],
@@ -141,7 +157,15 @@ CHOSEN = "not uvloop and not eager and not each_transition"
 # after half a minute, and else would leave them behind.
 PATIENCE = 15
 PATIENCE_WITH_PROCESSES = 45
-WITH_PROCESSES = ("test_cli", "test_from_thread", "test_in_fixtures", "test_leaks", "servers/")
+WITH_PROCESSES = (
+    "test_cli",
+    "test_from_thread",
+    "test_server",
+    "test_sync_client",
+    "test_in_fixtures",
+    "test_leaks",
+    "servers/",
+)
 # Other people's plugins take longer to be imported than most tests to run.
 FEW_PLUGINS = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1"
 ABOUT_PLUGINS = ("test_in_fixtures", "test_leaks")
