@@ -340,8 +340,10 @@ def test_an_application_that_blocks_its_event_loop_is_left_to_its_thread(
     assert "release.wait(60)" in str(caught.value)
     assert caught.value.timeout == 0.2
     assert [frame.name for frame in caught.value.where][-3:-1] == ["blocks", "wait"]
+    threads = set(threading.enumerate()) - before
+    assert [thread.daemon for thread in threads] == [True]  # or Python would wait for it
     release.set()
-    for thread in set(threading.enumerate()) - before:
+    for thread in threads:
         thread.join(30)
 
 
@@ -366,3 +368,11 @@ def test_an_unknown_backend() -> None:
     with pytest.raises(LookupError, match="No such backend: curio"):
         with start_blocking_lifespan(well_behaved, "curio"):
             raise AssertionError("it has not started")
+
+
+def test_tasks_of_the_portal_are_cancelled_if_the_block_raises(library: str) -> None:
+    with pytest.raises(Boom):
+        with start_blocking_lifespan(well_behaved, library) as lifespan:
+            sleeping = lifespan.portal.start_task_soon(anyio.sleep_forever)
+            raise Boom
+    assert sleeping.cancelled()
