@@ -267,13 +267,9 @@ def test_an_application_that_ignores_its_cancellation_is_left_to_its_thread(
             await anyio.sleep(0.2)
 
     deaf = app(receives, started, receives, presses_ctrl_c_and_is_deaf)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            with start_blocking_lifespan(deaf, library):
-                pass
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        with start_blocking_lifespan(deaf, library):
+            pass
     assert "The application still runs in its thread, although it was cancelled." in caplog.text
 
 
@@ -350,7 +346,7 @@ def test_an_application_that_blocks_its_event_loop_is_left_to_its_thread(
 def test_an_event_loop_that_is_busy_beyond_a_limit_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
-    """What takes long is the cancelled application: the manager waits for that, and says so."""
+    """The event loop answers, so the manager decides how long to wait for the application."""
     monkeypatch.setattr("anylifespan._portal.ANSWER", 0.1)
 
     async def is_deaf(receive: Any, send: Any) -> None:
@@ -376,3 +372,28 @@ def test_tasks_of_the_portal_are_cancelled_if_the_block_raises(library: str) -> 
             sleeping = lifespan.portal.start_task_soon(anyio.sleep_forever)
             raise Boom
     assert sleeping.cancelled()
+
+
+def test_ctrl_c_is_not_lost_if_the_event_loop_is_blocked(
+    monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    monkeypatch.setattr("anylifespan._portal.ANSWER", 0.2)
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
+    release = threading.Event()
+    before = set(threading.enumerate())
+
+    async def blocks(receive: Any, send: Any) -> None:
+        signal.pthread_kill(main_thread, signal.SIGINT)
+        release.wait(60)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        with start_blocking_lifespan(
+            app(receives, started, receives, blocks), library, shutdown_timeout=0.2
+        ):
+            pass
+    release.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+    if sys.version_info >= (3, 11):
+        assert "Besides, ShutdownTimeout: " in caught.value.__notes__[0]

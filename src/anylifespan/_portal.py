@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -21,7 +22,7 @@ from ._core.hosting import EventLoop, event_loop
 from ._core.log import DEFAULT, Log
 from ._diagnosis.sampler import where_is
 
-# Seconds that an event loop has to answer, or it counts as blocked.
+# Seconds after which an event loop that does not answer counts as blocked.
 ANSWER = 5.0
 
 
@@ -39,8 +40,8 @@ class BlockedError(Exception):
 class PortalThread:
     """The thread, its event loop, and anyio's portal into that.
 
-    :ivar portal: for callers that want anyio's own way
-    :ivar is_given_up: whether its event loop was found blocked, so that nobody waits for it to end
+    :ivar portal: anyio's portal
+    :ivar is_given_up: whether the event loop was found blocked; then nothing waits for its end
     """
 
     portal: BlockingPortal
@@ -57,20 +58,17 @@ class PortalThread:
         )
 
     def call_soon(self, function: Callable[[], object]) -> None:
-        """Have the event loop call a function. This waits for nothing."""
+        """Call a function in the event loop, without waiting for it."""
         self._event_loop.call_soon(function)
 
     def start(self, call: Call) -> None:
-        """Have the event loop run a call. This waits for nothing."""
+        """Start a call in the event loop, without waiting for it."""
         self.call_soon(partial(self._start, call, copy_context()))
 
-    def wait(
-        self, call: Call, limit: float = threading.TIMEOUT_MAX
-    ) -> tuple[Any, BaseException | None]:
-        """Wait until a call that was started is over.
+    def wait(self, call: Call, limit: float = math.inf) -> tuple[Any, BaseException | None]:
+        """Wait for a call that was started.
 
-        :param limit: seconds after which the event loop is asked now and then whether it is
-            blocked
+        :param limit: seconds after which this begins to ask whether the event loop is blocked
         :return: what the call has returned, and what it has raised
         :raises BlockedError: if the event loop is blocked
         """
@@ -115,7 +113,7 @@ class PortalThread:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Have it run while a block does, and wait for its end, unless it is given up."""
+        """Run the event loop during a block, then wait for its end, unless it is given up."""
         self._thread.start()
         wait([self._opened, self._ended], return_when=FIRST_COMPLETED)
         if self._ended.done():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from inspect import isawaitable
+from traceback import StackSummary
 from typing import Any, TypeVar, overload
 
 from anyio import CancelScope
@@ -19,7 +20,7 @@ from ._core.outcome import blocked
 from ._core.protocol import Phase
 from ._core.ranks import settle
 from ._portal import BlockedError, Call, PortalThread
-from .errors import ShutdownTimeout, StartupTimeout
+from .errors import LifespanError, ShutdownTimeout, StartupTimeout
 
 T = TypeVar("T")
 Step = Callable[[], Coroutine[Any, Any, None]]
@@ -78,7 +79,7 @@ class BlockingLifespan:
         self,
         function: Callable[..., Awaitable[T]],
         *args: Any,
-        limit: float = threading.TIMEOUT_MAX,
+        limit: float = math.inf,
     ) -> T:
         """Run an asynchronous function in the event loop, and wait for it.
 
@@ -164,10 +165,10 @@ def up_in_thread(
     cancel: Callable[[], object] | None = None,
     drain: float = 0,
 ) -> Iterator[None]:
-    """Have an application up in a thread, by a startup and a shutdown that use its manager.
+    """Run an application in a thread, by a startup and a shutdown that use its manager.
 
-    :param cancel: what cancels them, in the event loop, if that is not for the manager alone
-    :param drain: seconds that the shutdown may take beyond that of the manager
+    :param cancel: cancels them, in the event loop; by default it cancels the manager
+    :param drain: seconds that the shutdown may take in addition to the manager's timeout
     """
     manager = lifespan.manager
     cancel = cancel or partial(cancel_unless_up, manager)
@@ -177,8 +178,8 @@ def up_in_thread(
         problems: list[BaseException] = []
         try:
             limit = manager._startup_timeout
-            with _limited(StartupTimeout, "startup", limit, problems):
-                problems += _wait(thread, startup, cancel, log, limit=limit, patience=1)
+            late = partial(blocked, StartupTimeout, "startup", limit)
+            problems += _wait(thread, startup, cancel, late, log, limit=limit, patience=1)
             if not problems:
                 yield
         except BaseException as exc:  # noqa: BLE001 - it is raised when the application is down
@@ -187,32 +188,19 @@ def up_in_thread(
             interrupted = any(isinstance(one, KeyboardInterrupt) for one in [body, *problems])
             patience = 1 if interrupted else 2
             limit = manager._shutdown_timeout
-            with _limited(ShutdownTimeout, "shutdown", limit, problems):
-                limit += drain
-                problems += _wait(thread, shutdown, cancel, log, limit=limit, patience=patience)
+            late = partial(blocked, ShutdownTimeout, "shutdown", limit)
+            limit += drain
+            problems += _wait(thread, shutdown, cancel, late, log, limit=limit, patience=patience)
         problem = settle(manager._without_crash_of(body, problems), log, body=body)
         if problem is not None:
             raise problem
-
-
-@contextmanager
-def _limited(
-    kind: type[StartupTimeout] | type[ShutdownTimeout],
-    phase: str,
-    timeout: float,
-    problems: list[BaseException],
-) -> Iterator[None]:
-    """Add to the problems that the event loop was found blocked, if it is."""
-    try:
-        yield
-    except BlockedError as exc:
-        problems.append(blocked(kind, phase, timeout, exc.where))
 
 
 def _wait(
     thread: PortalThread,
     step: Step,
     cancel: Callable[[], object],
+    late: Callable[[StackSummary], LifespanError],
     log: Log,
     *,
     limit: float,
@@ -221,7 +209,8 @@ def _wait(
     """Run the startup or the shutdown in the other thread, and wait for it.
 
     :param cancel: cancels it, in the event loop
-    :param limit: seconds that it may take
+    :param late: makes the error for a blocked event loop, from the stack of its thread
+    :param limit: seconds until the event loop is asked whether it is blocked
     :param patience: at which Ctrl-C the application is cancelled
     :return: what went wrong
     """
@@ -242,6 +231,8 @@ def _wait(
             _, error = thread.wait(call, limit)
         except KeyboardInterrupt as exc:  # noqa: PERF203
             problems.append(exc)
+        except BlockedError as exc:
+            return [*problems, late(exc.where)]
         else:
             return problems if error is None else [*problems, error]
 
