@@ -77,15 +77,14 @@ TESTS = {
         ["test_middleware", "test_used_twice", "test_ways_in"],
         ["servers/test_under_servers:middleware-uvicorn"],
     ],
-    "testing/__init__ testing/_client testing/_transport testing/_exchange": [
+    (
+        "testing/__init__ testing/_client testing/_transport testing/_exchange "
+        "testing/_httpx testing/_websocket"
+    ): [
         ["test_testing", "test_streaming", "test_websockets"],
         ["test_leaks", "test_client_at_every_point"],
     ],
-    "testing/_websocket testing/_httpx": [
-        ["test_testing", "test_streaming", "test_websockets"],
-        ["test_leaks", "test_client_at_every_point"],
-    ],
-    "testing/_sync_client testing/_sync_transport": [["test_sync_client"]],
+    "testing/_sync_client testing/_sync_transport testing/_reported": [["test_sync_client"]],
     "testing/_server testing/_serving": [["test_server"]],
     "from_thread _portal": [["test_from_thread"], ["test_sync_client", "test_server"]],
     "compat/asgi_lifespan": [["test_compat_asgi_lifespan"]],

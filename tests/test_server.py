@@ -269,16 +269,12 @@ def test_ctrl_c_cuts_the_requests() -> None:
         signal.pthread_kill(main_thread, signal.SIGINT)
         await anyio.sleep_forever()
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with httpx.Client() as client:
-            with pytest.raises(KeyboardInterrupt):
-                with asgi_server(has_requests(http), drain_timeout=60) as server:
-                    response = client.send(client.build_request("GET", server.url), stream=True)
-                    raise KeyboardInterrupt
-            response.close()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with httpx.Client() as client:
+        with pytest.raises(KeyboardInterrupt):
+            with asgi_server(has_requests(http), drain_timeout=60) as server:
+                response = client.send(client.build_request("GET", server.url), stream=True)
+                raise KeyboardInterrupt
+        response.close()
     assert server.lifespan.manager.phase.value in ("stopped", "failed")
 
 
@@ -290,13 +286,9 @@ def test_ctrl_c_in_the_startup() -> None:
         signal.pthread_kill(main_thread, signal.SIGINT)
         await anyio.sleep_forever()
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            with asgi_server(app(receives, presses_ctrl_c)):
-                raise AssertionError("it has not started")
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        with asgi_server(app(receives, presses_ctrl_c)):
+            raise AssertionError("it has not started")
 
 
 def test_what_is_left_behind_is_listed() -> None:

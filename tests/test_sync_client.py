@@ -603,14 +603,10 @@ def test_ctrl_c_leaves_the_request() -> None:
         finally:
             cancelled.append(True)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     begun = time.monotonic()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            with asgi_sync_client(answers_lifespan(request), drain_timeout=0) as client:
-                client.get("/")
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        with asgi_sync_client(answers_lifespan(request), drain_timeout=0) as client:
+            client.get("/")
     assert cancelled
     assert time.monotonic() - begun < 4
 
@@ -627,15 +623,11 @@ def test_ctrl_c_cancels_a_call() -> None:
         finally:
             cancelled.set()
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with start_blocking_lifespan(well_behaved) as lifespan:
-            with pytest.raises(KeyboardInterrupt):
-                lifespan.call(hangs)
-            assert cancelled.wait(5)
-            assert lifespan.call(lambda: 3) == 3
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with start_blocking_lifespan(well_behaved) as lifespan:
+        with pytest.raises(KeyboardInterrupt):
+            lifespan.call(hangs)
+        assert cancelled.wait(5)
+        assert lifespan.call(lambda: 3) == 3
 
 
 def test_its_repr_says_how_it_is() -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import AsyncExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from .._core.application import ASGIApp
 from .._core.log import DEFAULT, Log
 from .._core.manager import LifespanManager
 from .._core.options import Mode, check_seconds
-from .._diagnosis.leaks import Leaks, check_leaks, leaks_reported
+from .._diagnosis.leaks import Leaks, check_leaks
 from .._stop.drain import CUTTING
 from ..from_thread import BlockingLifespan, cancel_unless_up, up_in_thread
+from ._reported import Reported
 from ._transport import DRAIN_TIMEOUT
 
 
@@ -105,18 +106,17 @@ def asgi_server(
     log = Log(logger or DEFAULT)
     drain = check_seconds("drain_timeout", drain_timeout)
     serving = Serving(manager, drain, log, options)
-    reported = AsyncExitStack()
-    left_open = AsyncExitStack()
+    reported = Reported(app, manager, leaks, ignore_leaks)
 
     async def startup() -> None:
-        async with reported:
-            is_up = await reported.enter_async_context(leaks_reported(app, leaks, ignore_leaks))
-            await manager.startup()
-            is_up()
-            left_open.push_async_exit(reported.pop_all())
-        left_open.push_async_callback(manager.shutdown)
-        left_open.push_async_callback(serving.stop)
+        await reported.startup()
         await serving.start(listener)
+
+    async def shutdown() -> None:
+        try:
+            await serving.stop()
+        finally:
+            await reported.shutdown()
 
     def cancel() -> None:
         serving.hurry()
@@ -128,7 +128,7 @@ def asgi_server(
         up_in_thread(
             lifespan,
             startup,
-            left_open.aclose,
+            shutdown,
             "asyncio",
             backend_options,
             log,

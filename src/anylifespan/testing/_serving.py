@@ -1,4 +1,4 @@
-"""Uvicorn, for an application that is up already."""
+"""Uvicorn, for an application that has already been started."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ except ModuleNotFoundError:
 
 
 class _Uvicorn(uvicorn.Server):
-    """One that says when it is up."""
+    """A server with an event for the end of its startup."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -37,10 +37,10 @@ class _Uvicorn(uvicorn.Server):
 
 
 class Serving:
-    """Uvicorn, which serves an application that is up.
+    """Runs Uvicorn for an application that has already been started.
 
-    :param drain_timeout: in seconds; infinity for no limit
-    :param options: those of :class:`uvicorn.Config`
+    :param drain_timeout: seconds; infinity for no limit
+    :param options: options of :class:`uvicorn.Config`
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class Serving:
         self._task: asyncio.Task[None]
         self._has_begun = False
         if find_spec("websockets"):
-            # The other one that Uvicorn has for it is deprecated by websockets itself.
+            # Uvicorn's other implementation uses an API that websockets has deprecated.
             options.setdefault("ws", "websockets-sansio")
         options.setdefault("log_config", None)
         if drain_timeout < math.inf:
-            # Long after the requests were cut: for a client that does not take what it is sent.
+            # Requests are cut before that; it is for clients that have stopped reading.
             options.setdefault("timeout_graceful_shutdown", drain_timeout + CUTTING)
         self._config = uvicorn.Config(self._serve, interface="asgi3", lifespan="off", **options)
-        # Here, since what is wrong with the options would end Uvicorn with SystemExit.
+        # Load it now: later, a wrong option would end Uvicorn with SystemExit.
         self._config.load()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,16 +87,18 @@ class Serving:
         self._server.should_exit = True
 
     async def stop(self) -> None:
-        """Take no more requests, and wait for those that are open."""
+        """Stop accepting requests, and wait for open ones. Does nothing before the start."""
+        if not self._has_begun:
+            return
         self._end()
         await self._task
-        # Uvicorn leaves those whose clients do not take what they are sent.
+        # Uvicorn leaves connections open if their clients have stopped reading.
         for connection in self._server.server_state.connections:
             connection.transport.abort()
         await self._drain.finish()
 
     def hurry(self) -> None:
-        """Wait no longer for requests."""
+        """Stop waiting for requests."""
         if self._has_begun:
             self._drain.hurry()
             self._server.force_exit = True

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from .._core.application import ASGIApp
 from .._core.log import DEFAULT, Log
 from .._core.manager import LifespanManager
 from .._core.options import Mode
-from .._diagnosis.leaks import Leaks, check_leaks, leaks_reported
+from .._diagnosis.leaks import Leaks, check_leaks
 from ..from_thread import BlockingLifespan, up_in_thread
 from ._httpx import BASE_URL, httpx, is_of_websocket, open_websocket
+from ._reported import Reported
 from ._sync_transport import ASGISyncTransport
 from ._transport import DRAIN_TIMEOUT
 
@@ -131,20 +132,8 @@ def asgi_sync_client(
     )
     # Made before the application is started, so that a wrong option is told at once.
     sync_client = ASGISyncClient(lifespan, transport=transport, base_url=base_url, **options)
-    reported = AsyncExitStack()
-
-    async def startup() -> None:
-        async with reported:
-            is_up = await reported.enter_async_context(leaks_reported(app, leaks, ignore_leaks))
-            await manager.startup()
-            is_up()
-            left_open.push_async_exit(reported.pop_all())
-
-    async def shutdown() -> None:
-        async with left_open:
-            await manager.shutdown()
-
-    left_open = AsyncExitStack()
+    reported = Reported(app, manager, leaks, ignore_leaks)
+    steps = (reported.startup, reported.shutdown)
     log = Log(logger or DEFAULT)
-    with up_in_thread(lifespan, startup, shutdown, backend, backend_options, log), sync_client:
+    with up_in_thread(lifespan, *steps, backend, backend_options, log), sync_client:
         yield sync_client

@@ -1,0 +1,37 @@
+"""An application that is started here and shut down there, with a report of its leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+
+from .._core.application import ASGIApp
+from .._core.manager import LifespanManager
+from .._diagnosis.leaks import Leaks, leaks_reported
+
+
+class Reported:
+    """The startup and the shutdown of an application, in any two tasks.
+
+    :param leaks: as for :func:`asgi_client`
+    :param ignored: patterns of known leaks
+    """
+
+    def __init__(
+        self, app: ASGIApp, manager: LifespanManager, leaks: Leaks, ignored: Iterable[str]
+    ) -> None:
+        self._manager = manager
+        self._report = leaks_reported(app, leaks, ignored)
+        self._left_open = AsyncExitStack()
+
+    async def startup(self) -> None:
+        async with AsyncExitStack() as stack:
+            is_up = await stack.enter_async_context(self._report)
+            await self._manager.startup()
+            is_up()
+            self._left_open = stack.pop_all()
+
+    async def shutdown(self) -> None:
+        """Shut the application down, and report its leaks if it had started."""
+        async with self._left_open:
+            await self._manager.shutdown()
