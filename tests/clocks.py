@@ -72,6 +72,10 @@ if uvloop is not None:
             self._activity += 1
             return super().call_soon(callback, *args, context=context)
 
+        def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
+            self._activity += 1
+            return super().call_soon_threadsafe(callback, *args, context=context)
+
         def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:
             return self.call_at(self.now + delay, callback, *args, context=context)
 

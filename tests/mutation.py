@@ -112,6 +112,21 @@ TESTS = {
         ["test_check"],
         ["test_cli", "test_leaks:(check or strictly or last)"],
     ],
+    (
+        "conformance/__init__ conformance/_application conformance/_case conformance/_client "
+        "conformance/_driver conformance/_kit conformance/_play conformance/_process "
+        "conformance/_record conformance/_scenario conformance/_scenarios conformance/_server "
+        "conformance/_websocket conformance/_cases/__init__ conformance/_cases/callers "
+        "conformance/_cases/lifespan conformance/_cases/messages conformance/_cases/serving "
+        "conformance/_cases/shutdown conformance/_cases/signals conformance/_cases/startup "
+        "conformance/_cases/state conformance/_cases/unsupported conformance/_cases/workers"
+    ): [
+        ["conformance/test_drivers"],
+        ["conformance/test_odd_servers"],
+        ["conformance/test_faults"],
+        ["conformance/test_conform"],
+    ],
+    "cli/_conform cli/_conform_reports cli/_driven": [["conformance/test_conform"]],
     "servers/uvicorn servers/_uvicorn_options": [
         ["servers/test_drop_in_uvicorn"],
         ["servers/test_under_servers:drop-in-uvicorn"],

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import random
 import re
-import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from anylifespan.conformance import _process
+from anylifespan.conformance._process import free_port
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
@@ -161,17 +160,14 @@ SUPERVISED = {
 }
 
 
-class Process:
+class Process(_process.Process):
     """A server that runs.
 
     :ivar output: the lines that it has written so far
     """
 
     def __init__(self, server: Server, app: str, behaviour: str, **environment: str) -> None:
-        self.port = _free_port()
-        self.output: list[str] = []
-        self._news = threading.Condition()
-        self._over = False
+        self.port = free_port()
         command = [part.format(app=app, port=self.port) for part in server.command]
         others = [environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH")]
         path = [str(HERE), str(PROJECT), *filter(None, others)]
@@ -180,43 +176,20 @@ class Process:
             "PYTHONPATH": os.pathsep.join(path),
             "PYTHONUNBUFFERED": "1",
         }
-        self._popen = subprocess.Popen(
-            command,
-            cwd=HERE,
-            env=os.environ | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,  # so that all of its processes can be found
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._popen.stdout is not None
-        for line in self._popen.stdout:
-            self._tell(lambda line=line: self.output.append(line.rstrip()))
-        self._tell(lambda: setattr(self, "_over", True))
-
-    def _tell(self, what: Callable[[], object]) -> None:
-        with self._news:
-            what()
-            self._news.notify_all()
+        super().__init__(command, environment, _process.Processes(), directory=HERE)
 
     def wait_for(self, pattern: str, times: int = 1, limit: float = LIMIT) -> bool:
         """Wait until it has written this so often; whether it has."""
-
-        def written() -> bool:
-            return self.count(pattern) >= times
-
-        with self._news:
-            self._news.wait_for(lambda: written() or self._over, limit)
-            return written()
+        deadline = time.monotonic() + limit
+        while self.count(pattern) < times:
+            if self.has_written_all or time.monotonic() > deadline:
+                return self.count(pattern) >= times
+            time.sleep(0.01)  # there is nothing to wait for
+        return True
 
     def count(self, pattern: str) -> int:
         """How often it has written this; two processes may write it into one line."""
-        with self._news:
-            return len(re.findall(pattern, "\n".join(self.output), re.MULTILINE))
+        return len(re.findall(pattern, "\n".join(self.output), re.MULTILINE))
 
     def wait_listening(self) -> None:
         """Wait until it takes connections, which Granian does a moment after it says so."""
@@ -226,40 +199,6 @@ class Process:
                 return
             time.sleep(0.01)  # there is nothing to wait for
 
-    def signal(self, number: signal.Signals) -> None:
-        self._popen.send_signal(number)
-
-    def wait_ended(self, limit: float) -> tuple[int | None, float]:
-        """Its status and how many seconds it took to end; no status if it has not ended."""
-        begun = time.monotonic()
-        try:
-            status: int | None = self._popen.wait(limit)
-        except subprocess.TimeoutExpired:
-            status = None
-        else:
-            self._reader.join(LIMIT)
-        return status, time.monotonic() - begun
-
-    def leaves_processes(self) -> bool:
-        """Whether others are left of it; a moment is given to those that only notice its end."""
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            try:
-                os.killpg(self._popen.pid, 0)
-            except ProcessLookupError:
-                return False
-            time.sleep(0.01)  # only the end of one's children can be waited for
-        return True
-
-    def kill(self) -> None:
-        """End whatever is left of it."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._popen.pid, signal.SIGKILL)
-        self._popen.wait(LIMIT)
-        self._reader.join(LIMIT)
-        assert self._popen.stdout is not None
-        self._popen.stdout.close()
-
 
 @contextmanager
 def running(server: Server, app: str, behaviour: str = "", **environment: str) -> Iterator[Process]:
@@ -268,12 +207,3 @@ def running(server: Server, app: str, behaviour: str = "", **environment: str) -
         yield process
     finally:
         process.kill()
-
-
-def _free_port() -> int:
-    """One below those that systems give to connections, any of which may come before the server."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as listener, suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return port

@@ -220,6 +220,132 @@ def run(app: str, backend: str, **options: Any) -> None:
     sys.exit(run_until_signal(target, backend, messages=console))
 
 
+@command.command()
+@click.argument("server", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.option(
+    "--driver",
+    metavar="MODULE:ATTRIBUTE",
+    help="Judge this driver: a function that takes an application, and returns an asynchronous "
+    "context manager which yields an object with app and state.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(list(BACKENDS)),
+    default="asyncio",
+    show_default=True,
+    help="Backend to run the driver on.",
+)
+@click.option(
+    "--app-dir",
+    default=".",
+    metavar="DIRECTORY",
+    show_default=True,
+    help="Directory to import the driver from.",
+)
+@click.option("--list", "lists", is_flag=True, help="List the cases, and judge none.")
+@click.option(
+    "--only",
+    "patterns",
+    metavar="PATTERN",
+    multiple=True,
+    help="Judge these cases, by name, topic or pattern, such as 'state.*'; may be repeated.",
+)
+@click.option("--strict", is_flag=True, help="Also fail for what is advised.")
+@click.option(
+    "--expected-failures",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Names of cases that are expected to fail, one a line; those that pass are a failure.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=8.0,
+    metavar="SECONDS",
+    show_default=True,
+    help="Seconds after which a server or a driver that does not go on counts as hanging.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=4,
+    metavar="N",
+    show_default=True,
+    help="How many scenarios to play at a time.",
+)
+@click.option("--verbose", is_flag=True, help="Show details of every case that has not passed.")
+@click.option("--json", "as_json", is_flag=True, help="Write the result as JSON, and nothing else.")
+@click.option("--junit", type=click.File("w", lazy=True), help="Also write JUnit XML to this file.")
+@click.option(
+    "--markdown", type=click.File("w", lazy=True), help="Also write a Markdown table to this file."
+)
+def conform(
+    server: tuple[str, ...],
+    driver: str | None,
+    backend: str,
+    app_dir: str,
+    lists: bool,
+    patterns: tuple[str, ...],
+    strict: bool,
+    expected_failures: str | None,
+    timeout: float,
+    jobs: int,
+    verbose: bool,
+    as_json: bool,
+    junit: Any,
+    markdown: Any,
+) -> None:
+    """Judge how a server, or a driver, treats the lifespan of applications.
+
+    COMMAND starts the server. These are filled in: {app}, {host}, {port}, and {workers}, the number
+    of processes, without which the cases of several workers are left out; for example
+
+        anylifespan conform -- uvicorn {app} --host {host} --port {port}
+
+    The exit status is 0 if the server does all that the specification requires, 1 if it does not,
+    and 2 if something could not be judged.
+    """
+    from ..conformance import cases
+    from ..conformance._kit import of_server
+    from ._conform import Conformance, check_command, choose, exit_status, read_expected
+    from ._conform_reports import print_list, print_report, to_json, to_junit, to_markdown
+    from ._driven import DriverProcess
+
+    if lists:
+        print_list(Console(), cases)
+        return
+    if bool(server) == (driver is not None):
+        raise click.UsageError(
+            "Give the command that starts a server, after --, or a driver; for example: "
+            "anylifespan conform -- uvicorn {app} --host {host} --port {port}"
+        )
+    if sys.platform == "win32":
+        raise click.UsageError("Servers and drivers are judged on Linux and macOS only.")
+    if driver is None:
+        check_command(server)
+        what, judge = " ".join(server), of_server(server, patience=timeout)
+    else:
+        _check_backends((backend,))
+        what, judge = driver, DriverProcess(driver, app_dir, backend, timeout)
+    conformance = Conformance(
+        judge,
+        choose(patterns, server),
+        read_expected(expected_failures),
+        strict=strict,
+        jobs=jobs,
+    )
+    results = conformance.results(_Console(stderr=True))
+    status = exit_status(results)
+    if as_json:
+        click.echo(json.dumps(to_json(what, results, ok=status == 0), indent=2))
+    else:
+        print_report(Console(), results, all_details=verbose)
+    for file, text in ((junit, to_junit), (markdown, to_markdown)):
+        if file is not None:
+            file.write(text(what, results))
+    sys.exit(status)
+
+
 class _Console(Console):
     """A console that never ends the process: the application still has to be shut down."""
 

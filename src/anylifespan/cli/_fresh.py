@@ -62,7 +62,7 @@ def run_in_fresh_process(
         )
         readers = [_read(process.stdout, out), _read(process.stderr, err)]
         try:
-            with _ended_by_signals():
+            with ended_by_signals():
                 news = _wait(process, letters, on_news, News(Result(order.backend)))
         except KeyboardInterrupt:
             _interrupt(process)
@@ -102,7 +102,7 @@ def _wait(
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[None]:
     """Its own session does not end with this process."""
 
     def end(number: int, frame: object) -> NoReturn:

@@ -14,17 +14,20 @@ import click
 from .._core.frames import own_traceback
 
 
-def load_app(name: str, *, factory: bool, app_dir: str) -> Any:
-    """Import the application.
+def load_app(name: str, *, factory: bool, app_dir: str, what: str = "APP") -> Any:
+    """Import the application, or whatever else is named like one.
 
     :param name: ``module:attribute``; the attribute may be dotted
     :param factory: call what is found there, for what it returns
     :param app_dir: the directory to look in first
+    :param what: what the argument is called
     :raises click.UsageError: if it cannot be found
     """
     module_name, _, attributes = name.partition(":")
     if not module_name or not attributes:
-        raise click.UsageError(f"APP must be MODULE:ATTRIBUTE, for example main:app, got {name!r}.")
+        raise click.UsageError(
+            f"{what} must be MODULE:ATTRIBUTE, for example main:{what.lower()}, got {name!r}."
+        )
     found: Any = _import(module_name, app_dir)
     path = module_name
     for attribute in attributes.split("."):

@@ -1,0 +1,189 @@
+"""What came of the cases: for people, for programs, for CI, and for a page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+from xml.etree import ElementTree
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from .. import __version__
+from ..conformance import Case, Strength
+from ._conform import Result
+
+_LINES = 8  # how many of the last lines of a server's output are shown
+_MARKS = {
+    "passed": ("✓", "green"),
+    "expected": ("✗", "yellow"),
+    "passes now": ("!", "bold red"),
+    "skipped": ("-", "dim"),
+    "error": ("!", "bold red"),
+}
+_NOTES = {
+    "expected": "fails, as expected",
+    "passes now": "passes now: take it out of the expected failures",
+    "skipped": "does not apply",
+    "error": "could not be judged",
+}
+
+
+def print_report(console: Console, results: Sequence[Result], *, all_details: bool) -> None:
+    """By topic; what fails with what was expected and seen, and the last lines of its output.
+
+    :param all_details: also of what is skipped, or fails as expected
+    """
+    shown: set[str] = set()  # the outputs, which cases may share
+    for topic, group in groupby(results, lambda result: result.case.topic):
+        console.print(Text(topic, "bold"))
+        for result in group:
+            _print_result(console, result)
+            if result.standing in ("failed", "error"):
+                _print_details(console, result, shown)
+            elif all_details and result.standing != "passed":
+                _print_details(console, result, shown, with_output=False)
+    console.print()
+    _print_summary(console, results)
+
+
+def _print_result(console: Console, result: Result) -> None:
+    standing, case = result.standing, result.case
+    if standing == "failed":
+        mark, style = ("✗", "bold red") if result.counts else ("✗", "yellow")
+        note = "no" if case.strength is Strength.INFORMATIVE else f"fails ({case.strength})"
+    else:
+        (mark, style), note = _MARKS[standing], _NOTES.get(standing, "")
+    line = Text(f"  {mark} ", style).append(case.name, "" if standing == "passed" else style)
+    console.print(line.append(f"  {note}", "dim") if note else line, soft_wrap=True)
+
+
+def _print_details(
+    console: Console, result: Result, shown: set[str], *, with_output: bool = True
+) -> None:
+    case, verdict = result.case, result.verdict
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_row("expected", Text(case.sentence))
+    table.add_row("seen", Text(verdict.seen))
+    table.add_row("source", Text(str(case.source)))
+    if with_output and verdict.output not in shown:
+        shown.add(verdict.output)
+        last = "\n".join(verdict.output.splitlines()[-_LINES:])
+        table.add_row("output", Text(last, "dim", no_wrap=True, overflow="ellipsis"))
+    console.print(Padding(table, (0, 0, 0, 6)))
+
+
+def _print_summary(console: Console, results: Sequence[Result]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for strength, counts in summary(results).items():
+        notes = [f"{count} {what}" for what, count in counts.items() if what != "passed" and count]
+        passed = f"{counts['passed']} of {sum(counts.values())} passed"
+        table.add_row(strength, passed, Text(", ".join(notes), "dim"))
+    console.print(table)
+
+
+def summary(results: Iterable[Result]) -> dict[str, Counter[str]]:
+    """How many there are of each standing, by strength."""
+    counts: dict[str, Counter[str]] = {}
+    for result in results:
+        counts.setdefault(str(result.case.strength), Counter())[result.standing] += 1
+    return {str(one): counts[str(one)] for one in Strength if str(one) in counts}
+
+
+def print_list(console: Console, cases: Iterable[Case]) -> None:
+    """All cases, with what each expects."""
+    for topic, group in groupby(cases, lambda case: case.topic):
+        console.print(Text(topic, "bold"))
+        for case in group:
+            console.print(Text(f"  {case.name}"), soft_wrap=True)
+            console.print(Padding(Text(case.sentence), (0, 0, 0, 6)))
+            whom = _judged(case)
+            details = f"{case.strength}, {whom}; {case.source}"
+            console.print(Padding(Text(details, "dim"), (0, 0, 0, 6)))
+
+
+def _judged(case: Case) -> str:
+    if case.for_servers and case.for_drivers:
+        return "servers and drivers"
+    return "servers" if case.for_servers else "drivers"
+
+
+def to_json(what: str, results: Sequence[Result], *, ok: bool) -> dict[str, Any]:
+    """As data."""
+    return {
+        "anylifespan": __version__,
+        "judged": what,
+        "ok": ok,
+        "summary": {strength: dict(counts) for strength, counts in summary(results).items()},
+        "cases": [
+            {
+                "name": result.case.name,
+                "expected": result.case.sentence,
+                "strength": str(result.case.strength),
+                "source": result.case.source.text,
+                "url": result.case.source.url,
+                "standing": result.standing,
+                "seen": result.verdict.seen,
+            }
+            for result in results
+        ],
+    }
+
+
+def to_junit(what: str, results: Sequence[Result]) -> str:
+    """As the XML that CI services read: what counts is a failure, all else is skipped."""
+    suite = ElementTree.Element(
+        "testsuite",
+        name=f"lifespan conformance of {what}",
+        tests=str(len(results)),
+        failures=str(sum(result.counts for result in results)),
+        errors=str(sum(result.standing == "error" for result in results)),
+        skipped=str(sum(_is_skipped(result) for result in results)),
+    )
+    for result in results:
+        case = result.case
+        element = ElementTree.SubElement(suite, "testcase", classname=case.topic, name=case.name)
+        if result.standing == "passed":
+            continue
+        tag = "failure" if result.counts else "error" if result.standing == "error" else "skipped"
+        message = result.verdict.seen or _NOTES.get(result.standing, "")
+        detail = ElementTree.SubElement(element, tag, message=_printable(message))
+        detail.text = _printable(
+            f"expected: {case.sentence}\nsource: {case.source} ({case.strength})\n\n"
+            f"{result.verdict.output}"
+        )
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    ElementTree.indent(suites)
+    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _is_skipped(result: Result) -> bool:
+    return not result.counts and result.standing not in ("passed", "error")
+
+
+def _printable(text: str) -> str:
+    """Without what XML cannot hold."""
+    return "".join(one for one in text if one in "\t\n" or one >= " ")
+
+
+def to_markdown(what: str, results: Sequence[Result]) -> str:
+    """As a table, to be put into a page or the summary of a job."""
+    lines = [f"### Lifespan conformance of `{what}`", ""]
+    lines += ["| strength | passed | of |", "| --- | --- | --- |"]
+    for strength, counts in summary(results).items():
+        lines.append(f"| {strength} | {counts['passed']} | {sum(counts.values())} |")
+    others = [result for result in results if result.standing != "passed"]
+    if others:
+        lines += ["", "| case | strength | | seen |", "| --- | --- | --- | --- |"]
+    for result in others:
+        note = _NOTES.get(result.standing, "fails")
+        seen = result.verdict.seen.replace("|", "\\|").replace("\n", " ")
+        lines.append(f"| {result.case.name} | {result.case.strength} | {note} | {seen} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,219 @@
+"""How the application is shut down."""
+
+from __future__ import annotations
+
+from .._application import FAILURE
+from .._case import (
+    Skipped,
+    Strength,
+    answered,
+    case,
+    expect,
+    lifespan_spec,
+    practice,
+    row,
+    served,
+    stopped,
+)
+from .._record import Record
+from .._scenarios import (
+    CLEANS_UP,
+    FAILS_TO_STOP,
+    FAILS_TO_STOP_WITHOUT_MESSAGE,
+    RAISES_IN_SHUTDOWN,
+    RECEIVES_FOR_EVER,
+    RETURNS_IN_SHUTDOWN,
+    STOPS_SLOWLY,
+    STOPS_WITH_IDLE_CONNECTION,
+    STOPS_WITH_REQUEST,
+    STOPS_WITH_STREAM,
+    STOPS_WITH_WEBSOCKET,
+    WELL,
+)
+
+REQUIRED, ADVISED, _ = Strength
+RECEIVE = lifespan_spec("Shutdown - receive event")
+COMPLETE = lifespan_spec("Shutdown Complete - send event", "must")
+FAILED = lifespan_spec("Shutdown Failed - send event", "should")
+STREAMS = practice("asked for in asgiref #588, uvicorn #451, granian #796, hypercorn #308")
+
+
+@case("shutdown.event", REQUIRED, RECEIVE, WELL)
+def event(record: Record) -> None:
+    """When it stops, the application receives {"type": "lifespan.shutdown"}."""
+    served(record)
+    expect(record.was_asked_to_shut_down, f"it received {record.events[1:] or 'nothing'}")
+
+
+@case("shutdown.is-waited-for", REQUIRED, COMPLETE, STOPS_SLOWLY)
+def is_waited_for(record: Record) -> None:
+    """It waits for shutdown.complete."""
+    stopped(record)
+    left = record.noted("left")
+    how = f"the application was left with {left[0]['how']}" if left else "the process was gone"
+    expect(record.sent("lifespan.shutdown.complete"), f"it did not: {how}")
+
+
+@case("shutdown.ends-it", REQUIRED, COMPLETE, WELL)
+def ends_it(record: Record) -> None:
+    """After shutdown.complete, it ends."""
+    stopped(record)
+    expect(record.ended, f"it {record.how}")
+
+
+@case("shutdown.is-a-success", ADVISED, row(10), WELL)
+def is_a_success(record: Record) -> None:
+    """After shutdown.complete, the exit status is 0, or that of the signal; a driver raises
+    nothing."""
+    stopped(record)
+    if record.ended:
+        expect(not record.failed, f"it {record.how}")
+
+
+@case("shutdown.waits-for-the-application", ADVISED, row(15), CLEANS_UP)
+def waits_for_the_application(record: Record) -> None:
+    """After shutdown.complete, the application has time to return."""
+    stopped(record)
+    left = record.noted("left")
+    how = f"it was left with {left[0]['how']}" if left else "the process was gone"
+    expect(record.noted("cleaned up"), f"it has not: {how}")
+
+
+@case("shutdown.after-accepting-connections", REQUIRED, RECEIVE, STOPS_SLOWLY, drivers=False)
+def after_accepting_connections(record: Record) -> None:
+    """When the application receives lifespan.shutdown, no new request is processed any more."""
+    stopped(record)
+    expect(not record.noted("request", path="/late"), "one was")
+
+
+@case("shutdown.after-the-last-request", REQUIRED, RECEIVE, STOPS_WITH_REQUEST)
+def after_the_last_request(record: Record) -> None:
+    """The application receives lifespan.shutdown when no HTTP request is open any more."""
+    stopped(record)
+    _came_after(record, "request is over", path="/slow")
+
+
+@case("shutdown.after-the-last-websocket", REQUIRED, RECEIVE, STOPS_WITH_WEBSOCKET)
+def after_the_last_websocket(record: Record) -> None:
+    """The application receives lifespan.shutdown when no WebSocket is open any more."""
+    answered(record)
+    if not record.noted("websocket"):
+        raise Skipped(f"no WebSocket came to the application ({record.seen.get('websocket')})")
+    stopped(record)
+    _came_after(record, "websocket is over", path="/socket")
+
+
+@case("shutdown.answers-the-last-request", ADVISED, practice("a graceful stop"), STOPS_WITH_REQUEST)
+def answers_the_last_request(record: Record) -> None:
+    """A request that is open for a second longer at the stop is answered."""
+    answered(record)
+    answer = record.answers.get("/slow")
+    expect(answer == 200, f"it was not ({record.seen.get('broken', answer)})")
+
+
+@case(
+    "shutdown.with-an-idle-connection",
+    ADVISED,
+    practice("a graceful stop"),
+    STOPS_WITH_IDLE_CONNECTION,
+)
+def with_an_idle_connection(record: Record) -> None:
+    """A connection without a request does not keep the server from stopping."""
+    _stops(record)
+
+
+@case("shutdown.with-an-open-websocket", ADVISED, STREAMS, STOPS_WITH_WEBSOCKET)
+def with_an_open_websocket(record: Record) -> None:
+    """A WebSocket that its client leaves open does not keep the server from stopping."""
+    answered(record)
+    if not record.noted("websocket"):
+        raise Skipped(f"no WebSocket came to the application ({record.seen.get('websocket')})")
+    _stops(record)
+
+
+@case("shutdown.with-an-open-stream", ADVISED, STREAMS, STOPS_WITH_STREAM)
+def with_an_open_stream(record: Record) -> None:
+    """A response without an end does not keep the server from stopping."""
+    _stops(record)
+
+
+@case("shutdown.failed-message-is-logged", REQUIRED, FAILED, FAILS_TO_STOP)
+def failed_message_is_logged(record: Record) -> None:
+    """The message of shutdown.failed is logged, printed or raised."""
+    stopped(record)
+    expect(FAILURE in record.output, f"{FAILURE!r} was nowhere in its output")
+
+
+@case("shutdown.failed-ends-it", REQUIRED, FAILED, FAILS_TO_STOP)
+def failed_ends_it(record: Record) -> None:
+    """After shutdown.failed, it ends."""
+    stopped(record)
+    expect(record.ended, f"it {record.how}")
+
+
+@case("shutdown.failed-is-a-failure", ADVISED, row(11), FAILS_TO_STOP)
+def failed_is_a_failure(record: Record) -> None:
+    """After shutdown.failed, the exit status is a failure, or a driver raises."""
+    stopped(record)
+    expect(record.failed, f"it {record.how}")
+
+
+@case("shutdown.failed-without-message", REQUIRED, FAILED, FAILS_TO_STOP_WITHOUT_MESSAGE)
+def failed_without_message(record: Record) -> None:
+    """shutdown.failed may have no message: it ends the server, and is not refused."""
+    stopped(record)
+    refused = record.noted("refused")
+    expect(not refused, f"send() raised {refused[0]['error']}" if refused else "")
+    expect(record.ended, f"it {record.how}")
+
+
+@case("shutdown.raise-ends-it", ADVISED, row(12), RAISES_IN_SHUTDOWN)
+def raise_ends_it(record: Record) -> None:
+    """If the application raises in its shutdown, it ends."""
+    stopped(record)
+    expect(record.ended, f"it {record.how}")
+
+
+@case("shutdown.raise-is-logged", ADVISED, row(12), RAISES_IN_SHUTDOWN)
+def raise_is_logged(record: Record) -> None:
+    """What the application raises in its shutdown is logged, printed or raised."""
+    stopped(record)
+    expect(FAILURE in record.output, "nothing of it was in the output")
+
+
+@case("shutdown.return-ends-it", ADVISED, row(13), RETURNS_IN_SHUTDOWN)
+def return_ends_it(record: Record) -> None:
+    """If the application returns from its shutdown without shutdown.complete, it ends."""
+    stopped(record)
+    expect(record.ended, f"it {record.how}")
+
+
+@case("shutdown.ends-an-endless-loop", ADVISED, row(16), RECEIVES_FOR_EVER)
+def ends_an_endless_loop(record: Record) -> None:
+    """If the application calls receive() again after shutdown.complete, it ends nevertheless."""
+    stopped(record)
+    expect(record.ended, f"it {record.how}")
+
+
+@case("shutdown.once", ADVISED, row(16), RECEIVES_FOR_EVER)
+def once(record: Record) -> None:
+    """The application receives lifespan.shutdown once, also if it calls receive() again."""
+    stopped(record)
+    times = record.events.count("lifespan.shutdown")
+    expect(times == 1, f"it received it {times} times")
+
+
+def _came_after(record: Record, what: str, **details: str) -> None:
+    over = record.position(what, **details)
+    asked = record.position("received", event={"type": "lifespan.shutdown"})
+    expect(
+        over is not None and asked is not None and over < asked,
+        "it received it while one was open",
+    )
+
+
+def _stops(record: Record) -> None:
+    answered(record)
+    expect(record.ended, f"it {record.how}")
+    if record.lifespans:
+        expect(record.sent("lifespan.shutdown.complete"), "it ended without a shutdown")

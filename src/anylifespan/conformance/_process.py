@@ -1,0 +1,135 @@
+"""A server as a process, with all the processes that it starts."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ._client import HOST, TICK
+
+# Seconds for what does not take long, on the slowest machine.
+LIMIT = 30.0
+# Seconds that processes have to notice that the one which started them has ended.
+_STRAGGLERS = 5.0
+
+
+class Processes:
+    """Those that run, whichever thread waits for them."""
+
+    def __init__(self) -> None:
+        self._running: set[Process] = set()
+
+    def add(self, process: Process) -> None:
+        self._running.add(process)
+
+    def discard(self, process: Process) -> None:
+        self._running.discard(process)
+
+    def kill(self) -> None:
+        """Kill all, so that the threads find that theirs has ended."""
+        for process in tuple(self._running):
+            process.kill_group()
+
+
+class Process:
+    """A process that runs, and all that it has written.
+
+    :param among: the processes that it runs with
+    :param directory: where it runs, if not here
+    :ivar output: the lines that it has written so far
+    :raises OSError: if the command cannot be run
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        among: Processes,
+        *,
+        directory: Path | None = None,
+    ) -> None:
+        self.output: list[str] = []
+        self._popen = subprocess.Popen(  # noqa: S603 - it is what the user gave to be run
+            command,
+            cwd=directory,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # so that all of its processes can be found
+        )
+        self._among = among
+        among.add(self)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._popen.stdout is not None  # noqa: S101 - for the type checkers
+        for line in self._popen.stdout:
+            self.output.append(line.rstrip())
+
+    @property
+    def has_written_all(self) -> bool:
+        """Whether there is nobody any more who could write."""
+        return not self._reader.is_alive()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._popen.poll() is not None
+
+    def signal(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
+    def wait_ended(self, limit: float) -> tuple[int | None, float]:
+        """Its status and how many seconds it took to end; no status if it has not ended."""
+        begun = time.monotonic()
+        try:
+            status: int | None = self._popen.wait(limit)
+        except subprocess.TimeoutExpired:
+            status = None
+        else:
+            self._reader.join(LIMIT)
+        return status, time.monotonic() - begun
+
+    def leaves_processes(self) -> bool:
+        """Whether others are left of it; a moment is given to those that only notice its end."""
+        deadline = time.monotonic() + _STRAGGLERS
+        while time.monotonic() < deadline:
+            try:
+                os.killpg(self._popen.pid, 0)
+            except ProcessLookupError:
+                return False
+            time.sleep(TICK)  # only the end of one's children can be waited for
+        return True
+
+    def kill(self) -> None:
+        """End whatever is left of it."""
+        self.kill_group()
+        self._among.discard(self)
+        self._popen.wait(LIMIT)
+        self._reader.join(LIMIT)
+        assert self._popen.stdout is not None  # noqa: S101 - for the type checkers
+        self._popen.stdout.close()
+
+    def kill_group(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+
+
+def free_port() -> int:
+    """One below those that systems give to connections, any of which may come before the server."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 - it need not be hard to guess
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind((HOST, port))
+            return port

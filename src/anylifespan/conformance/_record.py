@@ -1,0 +1,68 @@
+"""What happened in a scenario, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Note = dict[str, Any]
+
+
+@dataclass
+class Record:
+    """What the application noted, and what was seen from outside.
+
+    :ivar notes: what the application noted, in that order
+    :ivar came_up: whether requests were answered, or the driver was entered
+    :ivar answers: the status of each request by its path; None if it was not answered
+    :ivar ended: whether it has ended, so that it need not be killed
+    :ivar failed: whether it ended as a failure: with an exit status, or an exception
+    :ivar how: in words how it ended
+    :ivar seconds: how long the end took
+    :ivar seen: what else was seen, by name
+    :ivar left: whether processes were left
+    :ivar broken_off: why a server could not be put through all of it
+    :ivar output: what it wrote and logged, with its exceptions
+    """
+
+    notes: list[Note] = field(default_factory=list)
+    came_up: bool = False
+    answers: dict[str, int | None] = field(default_factory=dict)
+    ended: bool = False
+    failed: bool = False
+    how: str = "had to be killed"
+    seconds: float = 0.0
+    seen: dict[str, Any] = field(default_factory=dict)
+    left: bool = False
+    broken_off: str = ""
+    output: str = ""
+
+    def noted(self, what: str, **details: Any) -> list[Note]:
+        """The notes of this kind, with these details."""
+        return [
+            note
+            for note in self.notes
+            if note["what"] == what
+            and all(note.get(name) == value for name, value in details.items())
+        ]
+
+    @property
+    def lifespans(self) -> list[Note]:
+        return self.noted("lifespan")
+
+    @property
+    def events(self) -> list[str]:
+        """The types of the events that the lifespan received."""
+        return [note["event"]["type"] for note in self.noted("received")]
+
+    @property
+    def was_asked_to_shut_down(self) -> bool:
+        return "lifespan.shutdown" in self.events
+
+    def sent(self, kind: str) -> bool:
+        return bool(self.noted("sent", type=kind))
+
+    def position(self, what: str, **details: Any) -> int | None:
+        """Where the first such note stands among all."""
+        found = self.noted(what, **details)
+        return self.notes.index(found[0]) if found else None

@@ -1,0 +1,241 @@
+"""A server that is put through a scenario."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from . import _application
+from ._client import HOST, TICK, connection_to, get
+from ._process import LIMIT, Process, Processes, free_port
+from ._record import Note, Record
+
+if TYPE_CHECKING:
+    from ._websocket import WebSocket
+
+MODULE = "lifespan_conformance"
+# Seconds for one request while the server starts: it may have bound its port long before.
+_TRY = 2.0
+
+_APP = """\
+from {module}_application import Application, Files
+
+app = Application({behaviour!r}, Files({directory!r}))
+"""
+
+
+class Refused(Exception):
+    """A WebSocket was not accepted."""
+
+
+class Server:
+    """A server that runs, with the application of a scenario, as a context manager.
+
+    :param command: what to run; ``{app}``, ``{host}``, ``{port}``, ``{workers}`` and
+        ``{directory}`` are filled in
+    :param behaviour: of the application's lifespan
+    :param workers: how many workers it is to have
+    :param patience: seconds that it has to go on, before it counts as hanging
+    :param among: the processes that it runs with
+    :ivar record: what happens
+    :ivar patience: the same
+    :raises OSError: if the command cannot be run
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        behaviour: str,
+        *,
+        workers: int = 1,
+        patience: float,
+        among: Processes,
+    ) -> None:
+        self.record = Record()
+        self.patience = patience
+        self.port = free_port()
+        self._temporary = TemporaryDirectory(prefix="anylifespan-")
+        self._directory = Path(self._temporary.name)
+        self._put_application(behaviour)
+        fields = {
+            "app": f"{MODULE}:app",
+            "host": HOST,
+            "port": str(self.port),
+            "workers": str(workers),
+            "directory": self._temporary.name,
+        }
+        path = filter(None, [self._temporary.name, os.environ.get("PYTHONPATH")])
+        environment = {"PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+        try:
+            self._process = Process(filled_in(command, fields), environment, among)
+        except BaseException:
+            self._temporary.cleanup()
+            raise
+
+    def _put_application(self, behaviour: str) -> None:
+        shutil.copy(_application.__file__, self._directory / f"{MODULE}_application.py")
+        text = _APP.format(module=MODULE, behaviour=behaviour, directory=self._temporary.name)
+        (self._directory / f"{MODULE}.py").write_text(text)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self.record.notes = self.notes()
+        self.record.output = "\n".join(self._process.output)
+        self._temporary.cleanup()
+
+    # What the application notes, and is told
+
+    def notes(self) -> list[Note]:
+        try:
+            text = (self._directory / "notes").read_text()
+        except FileNotFoundError:
+            return []
+        # The last line may be only half there.
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
+
+    def noted(self, what: str, **details: object) -> list[Note]:
+        return Record(self.notes()).noted(what, **details)
+
+    def set(self, flag: str) -> None:
+        (self._directory / flag).touch()
+
+    def wait_until(self, done: Callable[[], object], limit: float | None = None) -> bool:
+        """Wait until this is so, or the process has ended; whether it is so."""
+        deadline = time.monotonic() + (self.patience if limit is None else limit)
+        while not done():
+            if self._process.has_ended or time.monotonic() > deadline:
+                return bool(done())
+            time.sleep(TICK)  # there is nothing to wait for
+        return True
+
+    def wait_noted(self, what: str, limit: float | None = None, **details: object) -> bool:
+        return self.wait_until(lambda: self.noted(what, **details), limit)
+
+    # How it starts
+
+    def comes_up(self) -> bool:
+        """Wait until it answers requests; not beyond its patience, once its application is asked.
+
+        A server that binds its port first lets a request wait, so it is asked again and again.
+        """
+        deadline = time.monotonic() + LIMIT
+        is_asked = False
+        while not self.record.came_up and not self._process.has_ended:
+            now = time.monotonic()
+            if not is_asked and self.notes():
+                is_asked = True
+                deadline = now + self.patience
+            if now > deadline:
+                break
+            self.record.came_up = self.answers("/up", min(_TRY, deadline - now))
+            if not self.record.came_up:
+                time.sleep(TICK)  # there is nothing to wait for
+        if not self.record.came_up:
+            if self._process.has_ended:
+                self.wait_ended()
+            else:
+                self.record.how = f"neither served nor ended within {self.patience:g} seconds"
+        return self.record.came_up
+
+    def answers(self, path: str, timeout: float) -> bool:
+        """Whether it answers a request within these seconds."""
+        connection = connection_to(self.port, max(TICK, timeout))
+        try:
+            return get(connection, path) == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    # Requests
+
+    def get(self, *paths: str) -> None:
+        """Ask for these, on one connection."""
+        connection = connection_to(self.port, self.patience)
+        try:
+            for path in paths:
+                self.record.answers[path] = None
+                self.record.answers[path] = get(connection, path)
+        except (OSError, http.client.HTTPException) as exc:
+            self.record.seen.setdefault("broken", []).append(f"{paths[-1]}: {exc!r}")
+        finally:
+            connection.close()
+
+    def websocket(self, path: str) -> WebSocket:
+        """An open WebSocket.
+
+        :raises Refused: if the server does not accept it
+        """
+        # Whoever has drivers alone need not have wsproto.
+        from ._websocket import WebSocket
+
+        return WebSocket(self.port, path, self.patience)
+
+    def takes_connections(self) -> bool:
+        connection = connection_to(self.port, self.patience)
+        try:
+            connection.connect()
+        except OSError:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    # How it ends
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.has_ended
+
+    @property
+    def was_asked_to_shut_down(self) -> bool:
+        return Record(self.notes()).was_asked_to_shut_down
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.signal(number)
+
+    def stop(self) -> None:
+        """Have it stop as supervisors do, and wait for its end."""
+        self.signal(signal.SIGTERM)
+        self.wait_ended()
+
+    def wait_ended(self) -> None:
+        record = self.record
+        status, record.seconds = self._process.wait_ended(self.patience)
+        if status is None:
+            record.how = f"was still running after {self.patience:g} seconds"
+            return
+        record.ended = True
+        # Some end by the signal that they were sent, and shells say so in this way.
+        by_signal = {-signal.SIGTERM, 128 + signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT}
+        record.seen["status"] = status
+        record.failed = status != 0 and status not in by_signal
+        record.how = f"ended with status {status}"
+        record.left = self._process.leaves_processes()
+
+
+def filled_in(command: Sequence[str], fields: dict[str, str]) -> list[str]:
+    """A command with its fields; other braces stay as they are."""
+    parts = []
+    for part in command:
+        for name, value in fields.items():
+            part = part.replace(f"{{{name}}}", value)
+        parts.append(part)
+    return parts
