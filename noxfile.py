@@ -67,6 +67,13 @@ def servers(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """The tables of docs/conformance.md, and what of them has changed: about twenty minutes."""
+    install(session, "conformance")
+    session.run("python", "tests/conformance/page.py")
+
+
+@nox.session
 def peers(session: nox.Session) -> None:
     """The peers' own tests, bare and with this library: about ten minutes."""
     install(session, "peers")

@@ -8,6 +8,7 @@ from pathlib import Path
 import anylifespan
 import anylifespan.testing
 from anylifespan import pytest_plugin
+from anylifespan.conformance import cases
 from anylifespan.pytest_plugin import _options
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -23,6 +24,7 @@ def test_public_names_are_in_the_reference() -> None:
     assert set(anylifespan.__all__) <= DESCRIBED
     assert len(NAMES_FOR_TESTS) == 9
     assert NAMES_FOR_TESTS <= DESCRIBED
+    assert {"Case", "Source", "Strength", "Verdict"} <= DESCRIBED
     assert {"BlockingLifespan", "start_blocking_lifespan", "LifespanNotSupported"} <= DESCRIBED
 
 
@@ -60,3 +62,9 @@ def test_links_between_pages_lead_somewhere() -> None:
     for name, text in PAGES.items():
         for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text):
             assert (DOCS / name).parent.joinpath(target).exists(), (name, target)
+
+
+def test_the_number_of_cases_is_that_of_the_kit() -> None:
+    project = DOCS.parent
+    for page in ("README.md", "CHANGELOG.md"):
+        assert f"{len(cases)} cases" in (project / page).read_text()

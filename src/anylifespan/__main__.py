@@ -11,7 +11,7 @@ def main() -> None:
         from .cli import command
     except ModuleNotFoundError as exc:
         missing = (exc.name or "").partition(".")[0]
-        if missing not in ("click", "rich", "wsproto"):
+        if missing not in ("click", "rich"):
             raise
         sys.exit(
             f"The anylifespan command needs {missing}, which is not installed: "

@@ -219,6 +219,15 @@ def test_a_mistake_is_told_at_once(arguments: list[str], message: str) -> None:
     assert (done.returncode, done.stdout) == (2, "")
 
 
+def test_servers_need_a_client_for_websockets() -> None:
+    program = "import sys; sys.modules['wsproto'] = None\nimport runpy\n"
+    program += "runpy.run_module('anylifespan', run_name='__main__')"
+    command = [sys.executable, "-c", program, "conform", "--", *TINY]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+    assert "wsproto is not installed: pip install 'anylifespan[cli]'" in done.stderr
+    assert done.returncode == 2
+
+
 def test_a_server_that_never_serves() -> None:
     broken = [sys.executable, "-c", "print('no such option'); raise SystemExit(64)"]
     done = judged([*broken, "{app}", "{port}"], "--only", "state.offered", "--timeout", "1")

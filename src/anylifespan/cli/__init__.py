@@ -322,6 +322,8 @@ def conform(
     if sys.platform == "win32":
         raise click.UsageError("Servers and drivers are judged on Linux and macOS only.")
     if driver is None:
+        if find_spec("wsproto") is None:
+            raise click.UsageError("wsproto is not installed: pip install 'anylifespan[cli]'")
         check_command(server)
         what, judge = " ".join(server), of_server(server, patience=timeout)
     else:

@@ -31,6 +31,13 @@ _NOTES = {
     "skipped": "does not apply",
     "error": "could not be judged",
 }
+_COUNTED = {
+    "failed": "failed",
+    "expected": "failed as expected",
+    "passes now": "passed unexpectedly",
+    "skipped": "not applicable",
+    "error": "could not be judged",
+}
 
 
 def print_report(console: Console, results: Sequence[Result], *, all_details: bool) -> None:
@@ -82,10 +89,15 @@ def _print_details(
 def _print_summary(console: Console, results: Sequence[Result]) -> None:
     table = Table.grid(padding=(0, 2))
     for strength, counts in summary(results).items():
-        notes = [f"{count} {what}" for what, count in counts.items() if what != "passed" and count]
-        passed = f"{counts['passed']} of {sum(counts.values())} passed"
+        notes = [f"{count} {_COUNTED[what]}" for what, count in counts.items() if what != "passed"]
+        passed = f"{counts['passed']} of {_judged(counts)} passed"
         table.add_row(strength, passed, Text(", ".join(notes), "dim"))
     console.print(table)
+
+
+def _judged(counts: Counter[str]) -> int:
+    """How many could pass or fail."""
+    return sum(counts.values()) - counts["skipped"]
 
 
 def summary(results: Iterable[Result]) -> dict[str, Counter[str]]:
@@ -103,12 +115,12 @@ def print_list(console: Console, cases: Iterable[Case]) -> None:
         for case in group:
             console.print(Text(f"  {case.name}"), soft_wrap=True)
             console.print(Padding(Text(case.sentence), (0, 0, 0, 6)))
-            whom = _judged(case)
+            whom = _for_whom(case)
             details = f"{case.strength}, {whom}; {case.source}"
             console.print(Padding(Text(details, "dim"), (0, 0, 0, 6)))
 
 
-def _judged(case: Case) -> str:
+def _for_whom(case: Case) -> str:
     if case.for_servers and case.for_drivers:
         return "servers and drivers"
     return "servers" if case.for_servers else "drivers"
@@ -178,7 +190,7 @@ def to_markdown(what: str, results: Sequence[Result]) -> str:
     lines = [f"### Lifespan conformance of `{what}`", ""]
     lines += ["| strength | passed | of |", "| --- | --- | --- |"]
     for strength, counts in summary(results).items():
-        lines.append(f"| {strength} | {counts['passed']} | {sum(counts.values())} |")
+        lines.append(f"| {strength} | {counts['passed']} | {_judged(counts)} |")
     others = [result for result in results if result.standing != "passed"]
     if others:
         lines += ["", "| case | strength | | seen |", "| --- | --- | --- | --- |"]

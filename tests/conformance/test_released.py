@@ -1,0 +1,52 @@
+"""Released servers do what is known of them, by themselves and with this library.
+
+The files in ``expected`` list the cases that fail; ``nox -s conformance`` writes them.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+from released import BY_ITSELF, HERE, SERVERS, chosen, expected, of_servers, verdicts
+
+from anylifespan.conformance import Strength
+
+pytestmark = pytest.mark.processes
+
+USUALLY = ("uvicorn", "with LifespanMiddleware")
+EVERY = of_servers()
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        pytest.param(
+            *one, marks=[] if one == USUALLY else [pytest.mark.exhaustive, pytest.mark.exhaustible]
+        )
+        for one in EVERY
+    ],
+)
+def test_what_fails_is_what_is_expected_to(
+    name: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if find_spec(SERVERS[name].package) is None:
+        pytest.skip(f"{name} is not installed")
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    failed = [
+        one.case.name
+        for one in verdicts(name, way, EVERY[name, way])
+        if one.outcome in ("failed", "error")
+    ]
+    assert failed == expected(name, way)
+
+
+@pytest.mark.parametrize(("name", "way"), [one for one in EVERY if one[1] != BY_ITSELF])
+def test_with_this_library_all_that_is_required_passes(name: str, way: str) -> None:
+    required = [one.name for one in chosen(name, way) if one.strength is Strength.REQUIRED]
+    assert len(required) > 40
+    failed = sorted(set(required) & set(expected(name, way)))
+    if name == "daphne":  # it never sends the lifespan's events
+        assert failed == ["lifespan.runs"]
+    else:
+        assert failed == []
