@@ -12,6 +12,7 @@ import pkgutil
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,17 +22,21 @@ from anyio.abc import ByteStream, SocketStream
 
 from anylifespan import LifespanManager
 
+GRACE = 2.0  # seconds that connections have when the server stops
+
 
 async def serve(app: Any, port: int, timeout: float = 10) -> None:
     manager = LifespanManager(app, startup_timeout=timeout, shutdown_timeout=timeout)
     async with anyio.create_task_group() as task_group:
-        with anyio.CancelScope() as until_signal:
-            task_group.start_soon(cancel_at_signal, until_signal)
-            await task_group.start(manager.serve)
-            tcp = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
-            print(f"Serving on http://127.0.0.1:{port}", flush=True)
-            async with tcp:
-                await tcp.serve(lambda stream: handle_connection(manager.app, stream))
+        async with anyio.create_task_group() as connections:
+            with anyio.CancelScope() as until_signal:
+                task_group.start_soon(cancel_at_signal, until_signal)
+                await task_group.start(manager.serve)
+                tcp = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
+                print(f"Serving on http://127.0.0.1:{port}", flush=True)
+                async with tcp:
+                    await tcp.serve(partial(handle_connection, manager.app), connections)
+            connections.cancel_scope.deadline = anyio.current_time() + GRACE
         manager.request_shutdown()
 
 

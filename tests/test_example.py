@@ -125,4 +125,4 @@ def test_check_the_others(name: str) -> None:
 
 
 def test_the_tiny_server_is_tiny() -> None:
-    assert len((PROJECT / "examples" / "tiny_server.py").read_text().splitlines()) < 120
+    assert len((PROJECT / "examples" / "tiny_server.py").read_text().splitlines()) < 125

