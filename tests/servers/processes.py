@@ -182,7 +182,7 @@ class Process(_process.Process):
         """Wait until it has written this so often; whether it has."""
         deadline = time.monotonic() + limit
         while self.count(pattern) < times:
-            if self.has_written_all or time.monotonic() > deadline:
+            if not self._reader.is_alive() or time.monotonic() > deadline:
                 return self.count(pattern) >= times
             time.sleep(0.01)  # there is nothing to wait for
         return True

@@ -79,11 +79,6 @@ class Process:
             self.output.append(line.rstrip())
 
     @property
-    def has_written_all(self) -> bool:
-        """Whether there is nobody any more who could write."""
-        return not self._reader.is_alive()
-
-    @property
     def has_ended(self) -> bool:
         return self._popen.poll() is not None
 
