@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import sys
 import threading
@@ -19,6 +20,7 @@ from anylifespan import LifespanManager, ShutdownTimeout, StartupTimeout
 from anylifespan.conformance import Strength, Verdict, cases
 from anylifespan.conformance._application import Application, Files
 from anylifespan.conformance._kit import CannotRun, judge, of_server
+from anylifespan.conformance._process import Port
 from anylifespan.conformance._server import Refused
 from anylifespan.conformance._websocket import WebSocket
 
@@ -135,6 +137,22 @@ def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:
     play = of_server([str(tmp_path / "nothing")], patience=1)
     with pytest.raises(CannotRun, match="nothing cannot be run: "):
         list(judge(FOR_SERVERS, play, jobs=2))
+
+
+def test_a_port_is_had_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        first = Port()
+        numbers = [taken, first.number]
+        real = random.randrange
+        monkeypatch.setattr(
+            random, "randrange", lambda *limits: numbers.pop() if numbers else real(*limits)
+        )
+        second = Port()
+        assert second.number not in (first.number, taken)
+        second.give_back()
+        first.give_back()
+    assert numbers == []
 
 
 # WebSockets

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from anylifespan.conformance import _process
-from anylifespan.conformance._process import free_port
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
@@ -167,7 +166,8 @@ class Process(_process.Process):
     """
 
     def __init__(self, server: Server, app: str, behaviour: str, **environment: str) -> None:
-        self.port = free_port()
+        self._port = _process.Port()
+        self.port = self._port.number
         command = [part.format(app=app, port=self.port) for part in server.command]
         others = [environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH")]
         path = [str(HERE), str(PROJECT), *filter(None, others)]
@@ -190,6 +190,10 @@ class Process(_process.Process):
     def count(self, pattern: str) -> int:
         """How often it has written this; two processes may write it into one line."""
         return len(re.findall(pattern, "\n".join(self.output), re.MULTILINE))
+
+    def kill(self) -> None:
+        super().kill()
+        self._port.give_back()
 
     def wait_listening(self) -> None:
         """Wait until it takes connections, which Granian does a moment after it says so."""

@@ -121,10 +121,27 @@ class Process:
             os.killpg(self._popen.pid, signal.SIGKILL)
 
 
-def free_port() -> int:
-    """One below those that systems give to connections, any of which may come before the server."""
-    while True:
-        port = random.randrange(20_000, 32_000)  # noqa: S311 - it need not be hard to guess
-        with socket.socket() as listener, suppress(OSError):
-            listener.bind((HOST, port))
-            return port
+class Port:
+    """A free TCP port, which no other one of these has until it is given back.
+
+    It is below those that systems give to connections, any of which may come before the server.
+
+    :ivar number: the port
+    """
+
+    def __init__(self) -> None:
+        while True:
+            self.number = random.randrange(20_000, 32_000)  # noqa: S311 - it need not be secret
+            # Held for UDP, it stays free for TCP, and whoever else looks for one passes it over.
+            self._held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                self._held.bind((HOST, self.number))
+                with socket.socket() as listener:
+                    listener.bind((HOST, self.number))
+            except OSError:
+                self._held.close()
+            else:
+                return
+
+    def give_back(self) -> None:
+        self._held.close()

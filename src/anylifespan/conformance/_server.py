@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from . import _application
 from ._client import HOST, TICK, connection_to, get
-from ._process import LIMIT, Process, Processes, free_port
+from ._process import LIMIT, Port, Process, Processes
 from ._record import Note, Record
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class Server:
     ) -> None:
         self.record = Record()
         self.patience = patience
-        self.port = free_port()
+        self._port = Port()
+        self.port = self._port.number
         self._temporary = TemporaryDirectory(prefix="anylifespan-")
         self._directory = Path(self._temporary.name)
         self._put_application(behaviour)
@@ -78,7 +79,7 @@ class Server:
         try:
             self._process = Process(filled_in(command, fields), environment, among)
         except BaseException:
-            self._temporary.cleanup()
+            self._clean_up()
             raise
 
     def _put_application(self, behaviour: str) -> None:
@@ -98,7 +99,11 @@ class Server:
         self._process.kill()
         self.record.notes = self.notes()
         self.record.output = "\n".join(self._process.output)
+        self._clean_up()
+
+    def _clean_up(self) -> None:
         self._temporary.cleanup()
+        self._port.give_back()
 
     # What the application notes, and is told
 
