@@ -41,7 +41,7 @@ def main() -> None:
 
     def titled(of_servers: bool, by_itself: bool) -> Verdicts:
         return {
-            f"{name}, {way}" if name not in servers or not by_itself else name: of_all
+            title(name, way): of_all
             for (name, way), of_all in found.items()
             if (name in servers) is of_servers
             and (not of_servers or (way == BY_ITSELF) is by_itself)
@@ -56,6 +56,10 @@ def main() -> None:
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     PAGE.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + after)
+
+
+def title(name: str, way: str) -> str:
+    return name if way == BY_ITSELF or name.endswith(f", {way}") else f"{name}, {way}"
 
 
 def report_changes(name: str, way: str, found: Sequence[Verdict]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -276,6 +277,18 @@ def test_a_driver_that_takes_its_process_with_it(
     options = ["--app-dir", str(tmp_path), "--only", fault, "--timeout", "1"]
     done = conform("--driver", "faulty:driver", *options)
     assert f"seen {seen}" in " ".join(done.stdout.split())
+
+
+def test_the_tests_of_a_driver_as_the_page_has_them(tmp_path: Path) -> None:
+    page = (HERE.parents[1] / "docs" / "conformance.md").read_text()
+    (snippet,) = re.findall(r"```python\n(import pytest\n.*?)```", page, re.DOTALL)
+    (tmp_path / "test_lifespan.py").write_text(snippet)
+    (tmp_path / "drivers.py").write_text("from anylifespan import LifespanManager as driver\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "startup"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done.stdout
+    startup = sum(case.for_drivers and "startup" in case.name for case in cases)
+    assert f"{2 * startup} passed" in done.stdout
 
 
 # How it ends
