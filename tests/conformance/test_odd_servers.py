@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import socket
 import sys
 import threading
@@ -20,7 +21,7 @@ from anylifespan import LifespanManager, ShutdownTimeout, StartupTimeout
 from anylifespan.conformance import Strength, Verdict, cases
 from anylifespan.conformance._application import Application, Files
 from anylifespan.conformance._kit import CannotRun, judge, of_server
-from anylifespan.conformance._process import Port
+from anylifespan.conformance._process import Port, Process, Processes
 from anylifespan.conformance._server import Refused
 from anylifespan.conformance._websocket import WebSocket
 
@@ -139,7 +140,17 @@ def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:
         list(judge(FOR_SERVERS, play, jobs=2))
 
 
-def test_a_port_is_had_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_starts_when_all_have_been_killed_is_killed_too() -> None:
+    among = Processes()
+    among.kill()
+    process = Process([sys.executable, "-c", "import time; time.sleep(60)"], {}, among)
+    try:
+        assert process.wait_ended(30)[0] == -signal.SIGKILL
+    finally:
+        process.kill()
+
+
+def test_a_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
         first = Port()

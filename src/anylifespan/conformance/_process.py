@@ -26,15 +26,19 @@ class Processes:
 
     def __init__(self) -> None:
         self._running: set[Process] = set()
+        self._are_killed = False
 
     def add(self, process: Process) -> None:
         self._running.add(process)
+        if self._are_killed:
+            process.kill_group()
 
     def discard(self, process: Process) -> None:
         self._running.discard(process)
 
     def kill(self) -> None:
-        """Kill all, so that the threads find that theirs has ended."""
+        """Kill all, and those to come, so that the threads find that theirs has ended."""
+        self._are_killed = True
         for process in tuple(self._running):
             process.kill_group()
 
