@@ -64,6 +64,8 @@ def test_there_is_a_fault_for_every_case() -> None:
 
 # A few at a time, since they mostly wait.
 
+SELDOM = [pytest.mark.exhaustive, pytest.mark.exhaustible]
+
 
 @pytest.fixture(scope="session")
 def under_way(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[dict[str, Verdict]]]]:
@@ -83,10 +85,7 @@ def _of_fault(name: str) -> dict[str, Verdict]:
 @pytest.mark.processes
 @pytest.mark.parametrize(
     "fault",
-    [
-        pytest.param(name, marks=[pytest.mark.exhaustive] if number % 3 else [])
-        for number, name in enumerate(FAULTS)
-    ],
+    [pytest.param(name, marks=SELDOM if number % 3 else []) for number, name in enumerate(FAULTS)],
 )
 def test_a_fault_of_a_server_fails_its_case(
     fault: str, under_way: dict[str, Future[dict[str, Verdict]]]
@@ -105,6 +104,16 @@ def test_a_fault_of_a_server_fails_no_other_case(name: str) -> None:
     found = verdicts([case for case in cases if case.for_servers], "--fault", name, jobs=4)
     assert found[name].outcome == "failed"
     assert unexpected(found, name) == []
+
+
+@pytest.mark.processes
+def test_a_server_that_does_not_end_is_given_up() -> None:
+    name = "shutdown.ends-it"
+    found = verdicts([BY_NAME[name]], "--fault", name, patience=3)
+    assert (found[name].outcome, found[name].seen) == (
+        "failed",
+        "it was still running after 3 seconds",
+    )
 
 
 # Drivers, in this process

@@ -14,22 +14,15 @@ from anylifespan.conformance import Strength
 
 pytestmark = pytest.mark.processes
 
-USUALLY = ("uvicorn", "with LifespanMiddleware")
 EVERY = of_servers()
 # Their status depends on which of their processes is the first to notice that the worker has ended.
 UNSTEADY = ("hypercorn", "anycorn")
 OF_THE_STATUS = {"startup.failed-exit-status", "crash.exit-status", "shutdown.failed-is-a-failure"}
 
 
-@pytest.mark.parametrize(
-    ("name", "way"),
-    [
-        pytest.param(
-            *one, marks=[] if one == USUALLY else [pytest.mark.exhaustive, pytest.mark.exhaustible]
-        )
-        for one in EVERY
-    ],
-)
+@pytest.mark.exhaustive
+@pytest.mark.exhaustible
+@pytest.mark.parametrize(("name", "way"), EVERY)
 def test_what_fails_is_what_is_expected_to(
     name: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
