@@ -150,6 +150,18 @@ def test_a_process_that_starts_when_all_have_been_killed_is_killed_too() -> None
         process.kill()
 
 
+def test_processes_that_are_left_behind_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anylifespan.conformance._process._STRAGGLERS", 0.2)
+    script = "import subprocess; subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL, "
+    script += "stderr=subprocess.DEVNULL)"
+    process = Process([sys.executable, "-c", script], {}, Processes())
+    try:
+        assert process.wait_ended(30)[0] == 0
+        assert process.leaves_processes()
+    finally:
+        process.kill()
+
+
 def test_a_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
