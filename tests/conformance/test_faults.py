@@ -86,7 +86,10 @@ def _of_fault(name: str) -> dict[str, Verdict]:
 @pytest.mark.processes
 @pytest.mark.parametrize(
     "fault",
-    [pytest.param(name, marks=SELDOM if number % 3 else []) for number, name in enumerate(FAULTS)],
+    [
+        pytest.param(name, marks=SELDOM if number % 3 and name not in ALWAYS else [])
+        for number, name in enumerate(FAULTS)
+    ],
 )
 def test_a_fault_of_a_server_fails_its_case(
     fault: str, under_way: dict[str, Future[dict[str, Verdict]]]
