@@ -17,7 +17,12 @@ pytestmark = pytest.mark.processes
 EVERY = of_servers()
 # Their status depends on which of their processes is the first to notice that the worker has ended.
 UNSTEADY = ("hypercorn", "anycorn")
-OF_THE_STATUS = {"startup.failed-exit-status", "crash.exit-status", "shutdown.failed-is-a-failure"}
+OF_THE_STATUS = {
+    "startup.failed-exit-status",
+    "serving.stops-after-the-lifespan-returned",
+    "crash.exit-status",
+    "shutdown.failed-is-a-failure",
+}
 
 
 @pytest.mark.exhaustive
