@@ -319,7 +319,7 @@ def conform(
             "Give the command that starts a server, after --, or a driver; for example: "
             "anylifespan conform -- uvicorn {app} --host {host} --port {port}"
         )
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # pragma: no cover
         raise click.UsageError("Servers and drivers are judged on Linux and macOS only.")
     if driver is None:
         if find_spec("wsproto") is None:
