@@ -804,7 +804,7 @@ class WaitsForEver(Server):
         raise NotImplementedError
 
     async def drain(self) -> None:
-        while any(self.is_meant(one) for one in self.connections):  # noqa: ASYNC110 - nothing tells of it
+        while any(self.is_meant(one) for one in self.connections):  # noqa: ASYNC110 - there is no event
             await anyio.sleep(0.01)
         await super().drain()
 

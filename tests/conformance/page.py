@@ -65,7 +65,7 @@ def title(name: str, way: str) -> str:
 def report_changes(name: str, way: str, found: Sequence[Verdict]) -> None:
     failures = [one.case.name for one in found if one.outcome in ("failed", "error")]
     before = expected(name, way)
-    for case in sorted({*failures} ^ {*before}):
+    for case in sorted({*failures} ^ before):
         print(f"{name}, {way}: {case} {'fails now' if case in failures else 'passes now'}")
     sys.stdout.flush()
     file = file_of(name, way)

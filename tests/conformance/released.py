@@ -15,8 +15,9 @@ from pathlib import Path
 
 from drivers import OTHERS, OURS
 
+from anylifespan.cli._conform import choose, read_expected
 from anylifespan.cli._driven import DriverProcess
-from anylifespan.conformance import Case, Verdict, cases
+from anylifespan.conformance import Case, Verdict
 from anylifespan.conformance._kit import Judge, judge, of_server
 
 HERE = Path(__file__).parent
@@ -128,20 +129,14 @@ def of_drivers() -> dict[tuple[str, str], Judge]:
 
 
 def chosen(name: str, way: str) -> list[Case]:
-    if name not in SERVERS:
-        return [case for case in cases if case.for_drivers]
-    has_workers = "{workers}" in " ".join(SERVERS[name].commands()[way])
-    return [case for case in cases if case.for_servers and (has_workers or not _is_of_two(case))]
-
-
-def _is_of_two(case: Case) -> bool:
-    return case.scenario.workers > 1
+    return choose((), SERVERS[name].commands()[way] if name in SERVERS else ())
 
 
 def verdicts(name: str, way: str, judge_together: Judge) -> list[Verdict]:
     """Of all cases, in their order."""
-    of = {one.case.name: one for one in judge(chosen(name, way), judge_together, jobs=4)}
-    return [of[case.name] for case in chosen(name, way)]
+    together = chosen(name, way)
+    of = {one.case.name: one for one in judge(together, judge_together, jobs=4)}
+    return [of[case.name] for case in together]
 
 
 def file_of(name: str, way: str) -> Path:
@@ -149,9 +144,9 @@ def file_of(name: str, way: str) -> Path:
     return HERE / "expected" / f"{slug}.txt"
 
 
-def expected(name: str, way: str) -> list[str]:
+def expected(name: str, way: str) -> frozenset[str]:
     file = file_of(name, way)
-    return file.read_text().splitlines() if file.exists() else []
+    return read_expected(str(file) if file.exists() else None)
 
 
 def versions() -> str:

@@ -248,25 +248,25 @@ def test_a_connection_that_is_reset_is_closed() -> None:
         websocket.wait_closed()
 
 
-def test_one_that_is_left_open_is_not_waited_for() -> None:
+def says_nothing(connection: socket.socket, protocol: Any) -> None:
+    pass
+
+
+def pings(connection: socket.socket, protocol: Any) -> None:
+    connection.sendall(protocol.send(ws.Ping()))
+
+
+@pytest.mark.parametrize("does", [says_nothing, pings])
+def test_one_that_is_left_open_is_not_waited_for(
+    does: Callable[[socket.socket, Any], None],
+) -> None:
     over = threading.Event()
-    wait = lambda *_: over.wait(30)  # noqa: E731
-    with answering(OPEN, wait) as port:
-        try:
-            with WebSocket(port, "/", timeout=0.1) as websocket:
-                websocket.wait_closed()
-        finally:
-            over.set()
 
-
-def test_one_that_only_pings_is_not_waited_for() -> None:
-    over = threading.Event()
-
-    def ping(connection: socket.socket, protocol: Any) -> None:
+    def go_on(connection: socket.socket, protocol: Any) -> None:
         while not over.wait(0.01):
-            connection.sendall(protocol.send(ws.Ping()))
+            does(connection, protocol)
 
-    with answering(OPEN, ping) as port:
+    with answering(OPEN, go_on) as port:
         try:
             with WebSocket(port, "/", timeout=0.1) as websocket:
                 websocket.wait_closed()

@@ -39,7 +39,7 @@ def test_what_fails_is_what_is_expected_to(
         for one in verdicts(name, way, EVERY[name, way])
         if one.outcome in ("failed", "error")
     }
-    changed = failed ^ {*expected(name, way)}
+    changed = failed ^ expected(name, way)
     assert changed - (OF_THE_STATUS if name.startswith(UNSTEADY) else set()) == set()
 
 
@@ -47,7 +47,7 @@ def test_what_fails_is_what_is_expected_to(
 def test_with_this_library_all_that_is_required_passes(name: str, way: str) -> None:
     required = [one.name for one in chosen(name, way) if one.strength is Strength.REQUIRED]
     assert len(required) > 40
-    failed = sorted(set(required) & set(expected(name, way)))
+    failed = sorted(set(required) & expected(name, way))
     if name == "daphne":  # there the first request starts the application
         assert failed == [
             "shutdown.after-accepting-connections",

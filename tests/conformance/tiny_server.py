@@ -100,7 +100,7 @@ class Server:
         await self.until_none_is_open()
 
     async def until_none_is_open(self) -> None:
-        while self.connections:  # noqa: ASYNC110 - nothing tells of it
+        while self.connections:  # noqa: ASYNC110 - there is no event
             await anyio.sleep(0.01)
 
     async def after_the_shutdown(self) -> None:

@@ -1,8 +1,8 @@
 """The application of the cases: plain ASGI, without a dependency, on asyncio and trio alike.
 
 A server imports a copy of this file, so it must run on its own, in whatever environment the server
-has. It does what it was told to by name, waits for flags where the kit decides when it goes on, and
-notes all that it sees.
+has. Its behaviour is chosen by name. It waits for flags where the kit decides when it goes on, and
+notes everything it sees.
 """
 
 from __future__ import annotations

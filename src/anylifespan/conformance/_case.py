@@ -81,11 +81,6 @@ def row(*numbers: int | str) -> Source:
     return Source(f"anylifespan, docs/semantics.md, row{'s' * (len(numbers) > 1)} {listed}")
 
 
-def practice(what: str) -> Source:
-    """What is usual elsewhere, and asked for by users."""
-    return Source(what)
-
-
 Outcome = Literal["passed", "failed", "skipped", "error"]
 
 
@@ -269,8 +264,30 @@ def stopped(record: Record) -> None:
         raise Skipped("the application never received lifespan.shutdown")
 
 
+def with_websocket(record: Record) -> None:
+    """A WebSocket came to the application."""
+    answered(record)
+    if not record.noted("websocket"):
+        why = record.seen.get("websocket")
+        raise Skipped("no WebSocket came to the application" + (f" ({why})" if why else ""))
+
+
 def with_state(record: Record) -> None:
     """It offers the state."""
     served(record)
     if record.lifespans[0]["state"] is None:
         raise Skipped("the lifespan scope has no state")
+
+
+# What judges have in common
+
+
+def ends(record: Record) -> None:
+    """It has ended, and did not have to be killed."""
+    expect(record.ended, f"it {record.how}")
+
+
+def nothing_is_refused(record: Record) -> None:
+    """send() took every message."""
+    refused = record.noted("refused")
+    expect(not refused, f"send() raised {refused[0]['error']}" if refused else "")

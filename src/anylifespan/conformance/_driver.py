@@ -65,11 +65,10 @@ class Driven:
     def set(self, flag: str) -> None:
         self._memory.set(flag)
 
-    async def wait_noted(self, what: str) -> bool:
+    async def wait_noted(self, what: str) -> None:
         with move_on_after(self.patience):
-            while not self.record.noted(what):  # noqa: ASYNC110 - nothing tells of it
+            while not self.record.noted(what):  # noqa: ASYNC110 - there is no event
                 await sleep(TICK)
-        return bool(self.record.noted(what))
 
     async def get(self, *paths: str) -> None:
         self._port += 1  # another connection

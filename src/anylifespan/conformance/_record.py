@@ -18,7 +18,6 @@ class Record:
     :ivar ended: whether it has ended, so that it need not be killed
     :ivar failed: whether it ended as a failure: with an exit status, or an exception
     :ivar how: in words how it ended
-    :ivar seconds: how long the end took
     :ivar seen: what else was seen, by name
     :ivar left: whether processes were left
     :ivar broken_off: why a server could not be put through all of it
@@ -31,7 +30,6 @@ class Record:
     ended: bool = False
     failed: bool = False
     how: str = "had to be killed"
-    seconds: float = 0.0
     seen: dict[str, Any] = field(default_factory=dict)
     left: bool = False
     broken_off: str = ""

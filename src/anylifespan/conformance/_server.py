@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -105,7 +106,7 @@ class Server:
         self._temporary.cleanup()
         self._port.give_back()
 
-    # What the application notes, and is told
+    # The notes of the application, and its flags
 
     def notes(self) -> list[Note]:
         try:
@@ -121,17 +122,14 @@ class Server:
     def set(self, flag: str) -> None:
         (self._directory / flag).touch()
 
-    def wait_until(self, done: Callable[[], object], limit: float | None = None) -> bool:
-        """Wait until this is so, or the process has ended; whether it is so."""
+    def wait_until(self, done: Callable[[], object], limit: float | None = None) -> None:
+        """Wait until this is so, or the process has ended, or there is no patience any more."""
         deadline = time.monotonic() + (self.patience if limit is None else limit)
-        while not done():
-            if self._process.has_ended or time.monotonic() > deadline:
-                return bool(done())
+        while not (done() or self.has_ended or time.monotonic() > deadline):
             time.sleep(TICK)  # there is nothing to wait for
-        return True
 
-    def wait_noted(self, what: str, limit: float | None = None, **details: object) -> bool:
-        return self.wait_until(lambda: self.noted(what, **details), limit)
+    def wait_noted(self, what: str, **details: object) -> None:
+        self.wait_until(lambda: self.noted(what, **details))
 
     # How it starts
 
@@ -161,27 +159,23 @@ class Server:
 
     def answers(self, path: str, timeout: float) -> bool:
         """Whether it answers a request within these seconds."""
-        connection = connection_to(self.port, max(TICK, timeout))
-        try:
-            return get(connection, path) == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+        with closing(connection_to(self.port, max(TICK, timeout))) as connection:
+            try:
+                return get(connection, path) == http.HTTPStatus.OK
+            except (OSError, http.client.HTTPException):
+                return False
 
     # Requests
 
     def get(self, *paths: str) -> None:
-        """Ask for these, on one connection."""
-        connection = connection_to(self.port, self.patience)
-        try:
+        """Ask for these, on one connection; the first that is not answered ends it."""
+        with (
+            closing(connection_to(self.port, self.patience)) as connection,
+            suppress(OSError, http.client.HTTPException),
+        ):
             for path in paths:
                 self.record.answers[path] = None
                 self.record.answers[path] = get(connection, path)
-        except (OSError, http.client.HTTPException) as exc:
-            self.record.seen.setdefault("broken", []).append(f"{paths[-1]}: {exc!r}")
-        finally:
-            connection.close()
 
     def websocket(self, path: str) -> WebSocket:
         """An open WebSocket.
@@ -194,13 +188,11 @@ class Server:
         return WebSocket(self.port, path, self.patience)
 
     def takes_connections(self) -> bool:
-        connection = connection_to(self.port, self.patience)
-        try:
-            connection.connect()
-        except OSError:
-            return False
-        finally:
-            connection.close()
+        with closing(connection_to(self.port, self.patience)) as connection:
+            try:
+                connection.connect()
+            except OSError:
+                return False
         return True
 
     # How it ends
@@ -223,7 +215,7 @@ class Server:
 
     def wait_ended(self) -> None:
         record = self.record
-        status, record.seconds = self._process.wait_ended(self.patience)
+        status, _ = self._process.wait_ended(self.patience)
         if status is None:
             record.how = f"was still running after {self.patience:g} seconds"
             return

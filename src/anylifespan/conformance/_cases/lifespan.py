@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .._case import (
-    Skipped,
     Source,
     Strength,
     answered,
@@ -14,6 +13,7 @@ from .._case import (
     http_spec,
     lifespan_spec,
     served,
+    with_websocket,
 )
 from .._record import Record
 from .._scenarios import WELL
@@ -134,13 +134,6 @@ def websocket_spec_version(record: Record) -> None:
     protocol, "2.0" to "2.5", or missing."""
     with_websocket(record)
     _has_spec_version(record, "websocket")
-
-
-def with_websocket(record: Record) -> None:
-    """The server has WebSockets."""
-    answered(record)
-    if not record.noted("websocket"):
-        raise Skipped(f"no WebSocket came to the application ({record.seen.get('websocket')})")
 
 
 def _has_version(record: Record, what: str) -> None:

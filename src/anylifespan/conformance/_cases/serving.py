@@ -57,7 +57,7 @@ def after_the_lifespan_returned(record: Record) -> None:
 
 @case("serving.stops-after-the-lifespan-returned", ADVISED, row(9), RETURNS)
 def stops_after_the_lifespan_returned(record: Record) -> None:
-    """If the lifespan has returned, a server stops well, and a driver is left well."""
+    """If the lifespan has returned, a server stops, and a driver is left, without a failure."""
     served(record)
     expect(record.ended and not record.failed, f"it {record.how}")
 

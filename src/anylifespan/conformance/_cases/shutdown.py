@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from .._application import FAILURE
 from .._case import (
-    Skipped,
+    Source,
     Strength,
     answered,
     case,
+    ends,
     expect,
     lifespan_spec,
-    practice,
+    nothing_is_refused,
     row,
     served,
     stopped,
+    with_websocket,
 )
 from .._record import Record
 from .._scenarios import (
@@ -35,7 +37,7 @@ REQUIRED, ADVISED, _ = Strength
 RECEIVE = lifespan_spec("Shutdown - receive event")
 COMPLETE = lifespan_spec("Shutdown Complete - send event", "must")
 FAILED = lifespan_spec("Shutdown Failed - send event", "should")
-STREAMS = practice("asked for in asgiref #588, uvicorn #451, granian #796, hypercorn #308")
+STREAMS = Source("asked for in asgiref #588, uvicorn #451, granian #796, hypercorn #308")
 
 
 @case("shutdown.event", REQUIRED, RECEIVE, WELL)
@@ -49,16 +51,14 @@ def event(record: Record) -> None:
 def is_waited_for(record: Record) -> None:
     """It waits for shutdown.complete."""
     stopped(record)
-    left = record.noted("left")
-    how = f"the application was left with {left[0]['how']}" if left else "the process was gone"
-    expect(record.sent("lifespan.shutdown.complete"), f"it did not: {how}")
+    expect(record.sent("lifespan.shutdown.complete"), f"it did not: {_how_it_left(record)}")
 
 
 @case("shutdown.ends-it", REQUIRED, COMPLETE, WELL)
 def ends_it(record: Record) -> None:
     """After shutdown.complete, it ends."""
     stopped(record)
-    expect(record.ended, f"it {record.how}")
+    ends(record)
 
 
 @case("shutdown.is-a-success", ADVISED, row(10), WELL)
@@ -73,9 +73,7 @@ def is_a_success(record: Record) -> None:
 def waits_for_the_application(record: Record) -> None:
     """After shutdown.complete, the application has time to return."""
     stopped(record)
-    left = record.noted("left")
-    how = f"it was left with {left[0]['how']}" if left else "the process was gone"
-    expect(record.noted("cleaned up"), f"it has not: {how}")
+    expect(record.noted("cleaned up"), f"it has not: {_how_it_left(record)}")
 
 
 @case("shutdown.after-accepting-connections", REQUIRED, RECEIVE, STOPS_SLOWLY, drivers=False)
@@ -95,14 +93,12 @@ def after_the_last_request(record: Record) -> None:
 @case("shutdown.after-the-last-websocket", REQUIRED, RECEIVE, STOPS_WITH_WEBSOCKET)
 def after_the_last_websocket(record: Record) -> None:
     """The application receives lifespan.shutdown when no WebSocket is open any more."""
-    answered(record)
-    if not record.noted("websocket"):
-        raise Skipped(f"no WebSocket came to the application ({record.seen.get('websocket')})")
+    with_websocket(record)
     stopped(record)
     _came_after(record, "websocket is over", path="/socket")
 
 
-@case("shutdown.answers-the-last-request", ADVISED, practice("a graceful stop"), STOPS_WITH_REQUEST)
+@case("shutdown.answers-the-last-request", ADVISED, Source("a graceful stop"), STOPS_WITH_REQUEST)
 def answers_the_last_request(record: Record) -> None:
     """A request that is open for a second longer at the stop is answered."""
     answered(record)
@@ -113,7 +109,7 @@ def answers_the_last_request(record: Record) -> None:
 @case(
     "shutdown.with-an-idle-connection",
     ADVISED,
-    practice("a graceful stop"),
+    Source("a graceful stop"),
     STOPS_WITH_IDLE_CONNECTION,
 )
 def with_an_idle_connection(record: Record) -> None:
@@ -124,9 +120,7 @@ def with_an_idle_connection(record: Record) -> None:
 @case("shutdown.with-an-open-websocket", ADVISED, STREAMS, STOPS_WITH_WEBSOCKET)
 def with_an_open_websocket(record: Record) -> None:
     """A WebSocket that its client leaves open does not keep the server from stopping."""
-    answered(record)
-    if not record.noted("websocket"):
-        raise Skipped(f"no WebSocket came to the application ({record.seen.get('websocket')})")
+    with_websocket(record)
     _stops(record)
 
 
@@ -147,7 +141,7 @@ def failed_message_is_logged(record: Record) -> None:
 def failed_ends_it(record: Record) -> None:
     """After shutdown.failed, it ends."""
     stopped(record)
-    expect(record.ended, f"it {record.how}")
+    ends(record)
 
 
 @case("shutdown.failed-is-a-failure", ADVISED, row(11), FAILS_TO_STOP)
@@ -161,16 +155,15 @@ def failed_is_a_failure(record: Record) -> None:
 def failed_without_message(record: Record) -> None:
     """shutdown.failed may have no message: it ends the server, and is not refused."""
     stopped(record)
-    refused = record.noted("refused")
-    expect(not refused, f"send() raised {refused[0]['error']}" if refused else "")
-    expect(record.ended, f"it {record.how}")
+    nothing_is_refused(record)
+    ends(record)
 
 
 @case("shutdown.raise-ends-it", ADVISED, row(12), RAISES_IN_SHUTDOWN)
 def raise_ends_it(record: Record) -> None:
     """If the application raises in its shutdown, it ends."""
     stopped(record)
-    expect(record.ended, f"it {record.how}")
+    ends(record)
 
 
 @case("shutdown.raise-is-logged", ADVISED, row(12), RAISES_IN_SHUTDOWN)
@@ -184,14 +177,14 @@ def raise_is_logged(record: Record) -> None:
 def return_ends_it(record: Record) -> None:
     """If the application returns from its shutdown without shutdown.complete, it ends."""
     stopped(record)
-    expect(record.ended, f"it {record.how}")
+    ends(record)
 
 
 @case("shutdown.ends-an-endless-loop", ADVISED, row(16), RECEIVES_FOR_EVER)
 def ends_an_endless_loop(record: Record) -> None:
-    """If the application calls receive() again after shutdown.complete, it ends nevertheless."""
+    """If the application calls receive() again after shutdown.complete, it still ends."""
     stopped(record)
-    expect(record.ended, f"it {record.how}")
+    ends(record)
 
 
 @case("shutdown.once", ADVISED, row(16), RECEIVES_FOR_EVER)
@@ -200,6 +193,11 @@ def once(record: Record) -> None:
     stopped(record)
     times = record.events.count("lifespan.shutdown")
     expect(times == 1, f"it received it {times} times")
+
+
+def _how_it_left(record: Record) -> str:
+    left = record.noted("left")
+    return f"the application was left with {left[0]['how']}" if left else "the process was gone"
 
 
 def _came_after(record: Record, what: str, **details: str) -> None:
@@ -213,6 +211,6 @@ def _came_after(record: Record, what: str, **details: str) -> None:
 
 def _stops(record: Record) -> None:
     answered(record)
-    expect(record.ended, f"it {record.how}")
+    ends(record)
     if record.lifespans:
         expect(record.sent("lifespan.shutdown.complete"), "it ended without a shutdown")

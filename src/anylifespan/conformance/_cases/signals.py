@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._case import Strength, answered, called, case, expect, practice, stopped
+from .._case import Source, Strength, answered, called, case, ends, expect, stopped
 from .._record import Record
 from .._scenarios import (
     HANGS_IN_SHUTDOWN,
@@ -13,15 +13,15 @@ from .._scenarios import (
 )
 
 _, ADVISED, _ = Strength
-SUPERVISORS = practice("systemd, Docker and Kubernetes stop a process in this way")
-CTRL_C = practice("Ctrl-C in a terminal")
+SUPERVISORS = Source("systemd, Docker and Kubernetes stop a process in this way")
+CTRL_C = Source("Ctrl-C in a terminal")
 
 
 @case("signal.sigint-stops", ADVISED, CTRL_C, INTERRUPTED)
 def sigint_stops(record: Record) -> None:
     """SIGINT stops the server, with a shutdown."""
     answered(record)
-    expect(record.ended, f"it {record.how}")
+    ends(record)
     called(record)
     expect(record.sent("lifespan.shutdown.complete"), "it ended without a shutdown")
 
@@ -30,21 +30,21 @@ def sigint_stops(record: Record) -> None:
 def sigterm_in_hung_startup(record: Record) -> None:
     """SIGTERM ends a server whose application hangs in its startup."""
     called(record)
-    expect(record.ended, f"it {record.how}")
+    ends(record)
 
 
 @case("signal.sigint-in-hung-startup", ADVISED, CTRL_C, INTERRUPTED_IN_STARTUP)
 def sigint_in_hung_startup(record: Record) -> None:
     """SIGINT ends a server whose application hangs in its startup."""
     called(record)
-    expect(record.ended, f"it {record.how}")
+    ends(record)
 
 
 @case("signal.sigint-in-hung-shutdown", ADVISED, CTRL_C, HANGS_IN_SHUTDOWN)
 def sigint_in_hung_shutdown(record: Record) -> None:
     """SIGINT, given up to three times, ends a server whose application hangs in its shutdown."""
     stopped(record)
-    expect(record.ended, f"it {record.how}")
+    ends(record)
 
 
 @case("signal.leaves-no-process", ADVISED, SUPERVISORS, WELL, drivers=False)

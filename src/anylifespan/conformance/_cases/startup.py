@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._application import FAILURE
-from .._case import Strength, called, case, expect, lifespan_spec, row
+from .._case import Strength, called, case, ends, expect, lifespan_spec, nothing_is_refused, row
 from .._record import Record
 from .._scenarios import (
     FAILS,
@@ -99,8 +99,7 @@ def failed_exit_status(record: Record) -> None:
 def failed_without_message(record: Record) -> None:
     """startup.failed may have no message: it is fatal, and not refused."""
     called(record)
-    refused = record.noted("refused")
-    expect(not refused, f"send() raised {refused[0]['error']}" if refused else "")
+    nothing_is_refused(record)
     _is_fatal(record)
 
 
@@ -119,4 +118,4 @@ def failed_then_lingers(record: Record) -> None:
 def _is_fatal(record: Record) -> None:
     called(record)
     expect(not record.came_up, f"it served nevertheless, and {record.how}")
-    expect(record.ended, f"it {record.how}")
+    ends(record)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from .._case import Skipped, Strength, called, case, expect, http_spec, lifespan_spec, with_state
+from .._case import (
+    Skipped,
+    Strength,
+    called,
+    case,
+    expect,
+    http_spec,
+    lifespan_spec,
+    with_state,
+    with_websocket,
+)
 from .._record import Record
 from .._scenarios import ADDS_TO_STATE, WELL
 
@@ -37,10 +47,8 @@ def in_requests(record: Record) -> None:
 def in_websockets(record: Record) -> None:
     """WebSockets have the state."""
     with_state(record)
-    notes = record.noted("websocket")
-    if not notes:
-        raise Skipped("no WebSocket came to the application")
-    for note in notes:
+    with_websocket(record)
+    for note in record.noted("websocket"):
         expect("object" in (note["state"] or ()), f"{note['path']} had {note['state']}")
 
 
@@ -71,8 +79,7 @@ def copied_for_each_request(record: Record) -> None:
 def copied_for_each_websocket(record: Record) -> None:
     """What a WebSocket adds to its state is not seen by requests."""
     with_state(record)
-    if not record.noted("websocket"):
-        raise Skipped("no WebSocket came to the application")
+    with_websocket(record)
     _has_nothing_of(record, "/last", "/socket")
 
 

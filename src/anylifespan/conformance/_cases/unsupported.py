@@ -63,7 +63,7 @@ def answers_as_http(record: Record) -> None:
 
 @case("unsupported.stops", ADVISED, row(1), RAISES_AT_ONCE)
 def stops(record: Record) -> None:
-    """A server whose application has no lifespan stops well, and a driver is left well."""
+    """Without a lifespan, a server stops, and a driver is left, without a failure."""
     called(record)
     expect(record.ended and not record.failed, f"it {record.how}")
 
