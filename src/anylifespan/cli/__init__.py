@@ -32,17 +32,31 @@ class _Seconds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             self.fail(f"{value!r} is not a number of seconds, nor none for no limit", param, ctx)
 
 
+def _app_dir_option(what: str) -> Callable[[Command], Command]:
+    return click.option(
+        "--app-dir",
+        default=".",
+        metavar="DIRECTORY",
+        show_default=True,
+        help=f"Directory to import {what} from.",
+    )
+
+
+def _backend_option(what: str) -> Callable[[Command], Command]:
+    return click.option(
+        "--backend",
+        type=click.Choice(list(BACKENDS)),
+        default="asyncio",
+        show_default=True,
+        help=f"Backend to run {what} on.",
+    )
+
+
 def _lifespan_options(function: Command) -> Command:
-    options = [
+    options: list[Callable[[Command], Command]] = [
         click.argument("app", metavar="APP"),
         click.option("--factory", is_flag=True, help="APP is a function that returns it."),
-        click.option(
-            "--app-dir",
-            default=".",
-            metavar="DIRECTORY",
-            show_default=True,
-            help="Directory to import APP from.",
-        ),
+        _app_dir_option("APP"),
         click.option(
             "--mode",
             type=click.Choice(["auto", "on", "off"]),
@@ -198,13 +212,7 @@ def check(
 
 @command.command()
 @_lifespan_options
-@click.option(
-    "--backend",
-    type=click.Choice(list(BACKENDS)),
-    default="asyncio",
-    show_default=True,
-    help="Backend to run APP on.",
-)
+@_backend_option("APP")
 def run(app: str, backend: str, **options: Any) -> None:
     """Start APP, wait for SIGINT or SIGTERM, and shut it down.
 
@@ -228,20 +236,8 @@ def run(app: str, backend: str, **options: Any) -> None:
     help="Judge this driver: a function that takes an application, and returns an asynchronous "
     "context manager which yields an object with app and state.",
 )
-@click.option(
-    "--backend",
-    type=click.Choice(list(BACKENDS)),
-    default="asyncio",
-    show_default=True,
-    help="Backend to run the driver on.",
-)
-@click.option(
-    "--app-dir",
-    default=".",
-    metavar="DIRECTORY",
-    show_default=True,
-    help="Directory to import the driver from.",
-)
+@_backend_option("the driver")
+@_app_dir_option("the driver")
 @click.option("--list", "lists", is_flag=True, help="List the cases, and judge none.")
 @click.option(
     "--only",
@@ -263,7 +259,7 @@ def run(app: str, backend: str, **options: Any) -> None:
     default=8.0,
     metavar="SECONDS",
     show_default=True,
-    help="Seconds after which a server or a driver that does not go on counts as hanging.",
+    help="Seconds after which a server or a driver counts as hanging.",
 )
 @click.option(
     "--jobs",
@@ -271,7 +267,7 @@ def run(app: str, backend: str, **options: Any) -> None:
     default=4,
     metavar="N",
     show_default=True,
-    help="How many scenarios to play at a time.",
+    help="How many scenarios to run at a time.",
 )
 @click.option("--verbose", is_flag=True, help="Show details of every case that has not passed.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result as JSON, and nothing else.")
@@ -297,10 +293,12 @@ def conform(
 ) -> None:
     """Judge how a server, or a driver, treats the lifespan of applications.
 
-    COMMAND starts the server. These are filled in: {app}, {host}, {port}, and {workers}, the number
-    of processes, without which the cases of several workers are left out; for example
+    COMMAND starts the server, for example
 
         anylifespan conform -- uvicorn {app} --host {host} --port {port}
+
+    The fields {app}, {host}, {port} and {workers}, the number of processes, are filled in. Without
+    {workers}, the cases with several workers are left out.
 
     The exit status is 0 if the server does all that the specification requires, 1 if it does not,
     and 2 if something could not be judged.
