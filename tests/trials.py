@@ -23,6 +23,7 @@ from apps import Boom
 from catalogue import BODY, LONG, SHUTDOWN_TIMEOUT, STARTUP_TIMEOUT, Behaviour, Resources
 from clocks import CLOSING, run_on
 from drives import DRIVES
+from hooked import seen_by_hook
 from leftovers import collected_garbage, complaints, generators, still_open, threads_and_descriptors
 from lines import Lines
 from points import Points
@@ -72,6 +73,14 @@ class Trial:
     fault: Fault | None = None
     seed: int | None = None
     logger_raises: bool = False
+
+    @property
+    def is_hooked(self) -> bool:
+        """Whether a hook is set meanwhile: in every other trial."""
+        if self.fault is not None and self.fault.moment == IN_A_LINE:
+            return len(self.behaviour.name) % 2 == 1  # in which line depends on it
+        point = 0 if self.fault is None else self.fault.point
+        return (point + (self.seed or 0) + self.logger_raises) % 2 == 1
 
     @property
     def may_be_given_up(self) -> bool:
@@ -374,17 +383,26 @@ def _open_what_stays_open(backend: str) -> None:
 def _observe(report: Report, complain: Callable[[object], None]) -> None:
     trial = report.trial
     observation = _Observation(report)
+    with seen_by_hook(raises=trial.logger_raises) if trial.is_hooked else nullcontext() as hook:
+        _run_on(report, observation, complain)
+    report.phase = observation.manager.phase
+    report.supported = observation.manager.supported
+    if observation.running:
+        report.problems.append("the application still runs")
+    report.problems += observation.resources.problems()
+    if hook is not None and not observation.is_raised_at_a_line:
+        crashed = observation.manager.crash is not None
+        report.problems += hook.problems(raised=report.errors, crashed=crashed)
+
+
+def _run_on(report: Report, observation: _Observation, complain: Callable[[object], None]) -> None:
+    trial = report.trial
     try:
         with observation.at_a_line():
             run_on(trial.backend, observation.main, seed=trial.seed, complain=complain)
     except BaseException as exc:
         # An event loop is ended by SystemExit and KeyboardInterrupt in any of its tasks.
         report.error = exc
-    report.phase = observation.manager.phase
-    report.supported = observation.manager.supported
-    if observation.running:
-        report.problems.append("the application still runs")
-    report.problems += observation.resources.problems()
 
 
 def on_trio(backend: str) -> bool:

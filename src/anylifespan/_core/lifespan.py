@@ -14,12 +14,12 @@ Whatever happens is acted upon first, and logged when that is done.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import suppress
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from traceback import StackSummary
 from types import CoroutineType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from anyio import CancelScope, EndOfStream
 
@@ -34,8 +34,11 @@ from .mailbox import Mailbox
 from .options import in_seconds
 from .progress import Progress
 from .protocol import ENDED, LAST_WORDS, STARTUP, Event, Protocol, State
-from .requests import Variables, variables_of
+from .requests import Variables, changed_since, variables_of
 from .where import where_waiting
+
+if TYPE_CHECKING:
+    from .telling import Telling
 
 # Seconds that an application has left to end by itself, once it has said all that it may say.
 LINGER = 5.0
@@ -72,11 +75,13 @@ class Lifespan:
     :ivar message: the text that came with the application's last word
     :ivar raised: what the application raised, other than its cancellation
     :ivar crashed: whether it died while it was serving
+    :ivar is_given_up: whether it was left running, since it ignores its cancellation
     :ivar was_waited_for: whether somebody had to wait for its end, shielded from cancellations
     :ivar where: where the application was waiting when time ran out
     :ivar event_loop: that in which it runs
     :ivar task: its task, where there is one to be looked at
     :ivar coroutine: what its task runs; None before it does
+    :ivar telling: tells hooks what happens; None if there are none
     :ivar started_at, decided_at, stopping_at, ended_at: when, in seconds by the event loop's clock,
         it began, its startup was decided, it was asked to shut down, and it ended
     """
@@ -90,7 +95,6 @@ class Lifespan:
         "_ended_as",
         "_ends_with_loop",
         "_events",
-        "_given_up",
         "_has_had_its_turn",
         "_interruptions",
         "_last_word_at",
@@ -100,6 +104,7 @@ class Lifespan:
         "_progress",
         "_report_after",
         "_scope",
+        "_set_by_hooks",
         "_time",
         "_variables",
         "_watched",
@@ -110,6 +115,7 @@ class Lifespan:
         "decided_at",
         "ended_at",
         "event_loop",
+        "is_given_up",
         "message",
         "protocol",
         "raised",
@@ -117,6 +123,7 @@ class Lifespan:
         "started_at",
         "stopping_at",
         "task",
+        "telling",
         "was_waited_for",
         "where",
     )
@@ -144,6 +151,7 @@ class Lifespan:
         self.crashed = False
         self.where = _NOWHERE
         self.task: object = None
+        self.telling: Telling | None = None
         self.coroutine: object = None
         self.event_loop = event_loop
         self._time = event_loop.time
@@ -161,12 +169,13 @@ class Lifespan:
         self._log = log
         self._ended_as: State | None = None
         self._context: Context | None = None  # as it was before the startup
+        self._set_by_hooks: Set[ContextVar[Any]] = frozenset()
         self._has_had_its_turn = False
         self._cancel_scope = CancelScope(shield=shield)
         self._last_word_at = math.inf
         self._cancelled_at = math.inf
         self._interruptions = 0
-        self._given_up = False
+        self.is_given_up = False
         self._watched = False
         self.was_waited_for = False
         self._whole = whole
@@ -206,6 +215,9 @@ class Lifespan:
         self._has_had_its_turn = True
         self._context = copy_context()
         _running[id(self.coroutine)] = self
+        if self.telling is not None:
+            self.telling.enter()
+            self._set_by_hooks = changed_since(self._context)
         # Nothing is raised, a cancellation neither: a task group would take that for its own, and
         # whoever waits for the lifespan learns of it anyway.
         raised: BaseException | None = None
@@ -257,6 +269,8 @@ class Lifespan:
         self._has_had_its_turn = True
         if event["type"] == "lifespan.startup":
             self.protocol.receive_startup()
+        elif self.telling is not None:
+            self.telling.enter()
         return event
 
     async def _end_by_cancellation(self) -> NoReturn:
@@ -274,8 +288,11 @@ class Lifespan:
             raise
         if event is Event.STARTUP_COMPLETE:
             before, self._context = self._context or Context(), None
-            variables_of(copy_context(), before=before, into=self._variables)
+            variables_of(
+                copy_context(), before=before, without=self._set_by_hooks, into=self._variables
+            )
             self._decide()
+            self._tell()
         elif self.protocol.state is State.SERVING:
             self._log.warning(
                 "The application sent lifespan.shutdown.complete before it was asked to shut down; "
@@ -308,6 +325,7 @@ class Lifespan:
         self._on_crash()
         if self._whole is not None and not self._crashes_alone:
             self._whole._part_crashes(self)
+        self._tell()
 
     def _part_crashes(self, part: Lifespan) -> None:
         # Its other parts are still to be shut down, which may take a while; its callers need to
@@ -338,12 +356,13 @@ class Lifespan:
             self._whole._parts.remove(self)
             self._whole = None
         self._log_the_end()
+        self._tell()
         # It leads back to the manager, which would have to wait for the collector of garbage.
         del self._on_crash
 
     def _log_the_end(self) -> None:
         state = self.protocol.state
-        if self._given_up:
+        if self.is_given_up:
             self._log.warning(
                 "The application that was left running has ended %s after it was cancelled.",
                 in_seconds(self._time() - self._cancelled_at),
@@ -368,6 +387,10 @@ class Lifespan:
             self._log.warning(
                 "The application raised while it was being cancelled.", exc_info=self.raised
             )
+
+    def _tell(self) -> None:
+        if self.telling is not None:
+            self.telling.update(self)
 
     def _close_mailboxes(self) -> None:
         self._events.close()
@@ -421,6 +444,7 @@ class Lifespan:
             if self.protocol.state is State.STOPPING:
                 self._has_had_its_turn = False
                 self._events.send({"type": "lifespan.shutdown"})
+                self._tell()
         return self._time() if self.stopping_at is None else self.stopping_at
 
     async def wait_ended(self, deadline: float, *, give_up: bool) -> BaseException | None:
@@ -437,7 +461,7 @@ class Lifespan:
         # Where a crash has cancelled the body, these would be cancelled with it.
         steps = 0 if self.crashed else STEPS
         impatient_at = 2 if self.protocol.cancelled else 3
-        while self.protocol.state not in ENDED and not self._given_up:
+        while self.protocol.state not in ENDED and not self.is_given_up:
             cancelled = self.protocol.cancelled
             if cancelled:
                 look_at = cancel_at = self._cancelled_at + PATROL * (looks + 1)
@@ -457,7 +481,7 @@ class Lifespan:
                 if not isinstance(interruption, KeyboardInterrupt):
                     interruption = exc
                 self.interrupt(exc)
-                self._given_up = give_up and self._interruptions >= impatient_at
+                self.is_given_up = give_up and self._interruptions >= impatient_at
                 continue
             if not limit.cancelled_caught or self.protocol.cancelled is not cancelled:
                 continue
@@ -475,7 +499,9 @@ class Lifespan:
                 in_seconds(PATROL * looks),
                 show(where_waiting(self.coroutine)),
             )
-            self._given_up = give_up
+            self.is_given_up = give_up
+        if self.is_given_up:
+            self._tell()
         if self.ended_at is not None and self.ended_at > deadline and self.stopping_at is not None:
             since = self.stopping_at
             self._log_lateness("shutdown", self.ended_at - since, deadline - since)

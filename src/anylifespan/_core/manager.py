@@ -24,6 +24,7 @@ from .application import ASGI3App, ASGIApp, as_asgi3
 from .blocks import runs_the_body
 from .ctrl_c import protected
 from .exceptions import contains, is_cancellation, only_leaf
+from .hooks import get_hooks
 from .hosting import EventLoop, Host
 from .lifespan import Lifespan
 from .log import DEFAULT_LOG, Log
@@ -31,6 +32,7 @@ from .options import DEFAULT_TIMEOUT, REPORT_AFTER, Mode, check_mode, check_seco
 from .protocol import ENDED, WITHOUT_LIFESPAN, Phase, State
 from .ranks import settle
 from .requests import Variables, request_app
+from .telling import Telling
 
 # What went wrong: at most one of them is raised, as settle() decides.
 Problems = list[BaseException]
@@ -367,6 +369,14 @@ class LifespanManager:
         )
         if self._mode == "off":
             self._lifespan.skip()
+        elif get_hooks():
+            self._lifespan.telling = Telling(
+                self._lifespan,
+                part_of=None if self._whole is None else self._whole.telling,
+                startup_timeout=self._startup_timeout,
+                shutdown_timeout=self._shutdown_timeout,
+                log=self._log,
+            )
         return self._event_loop, self._lifespan
 
     def _start_task(self, event_loop: EventLoop, lifespan: Lifespan) -> None:
@@ -397,6 +407,8 @@ class LifespanManager:
             deadline = lifespan.started_at + self._startup_timeout
             again = await lifespan.wait_ended(deadline, give_up=give_up)
             error = outcome.startup_error(lifespan, timeout=self._startup_timeout)
+            if lifespan.telling is not None:
+                error = lifespan.telling.as_told(error)
             problems = [one for one in (interruption, again, error) if one is not None]
         if problems:
             self._reported = True
@@ -423,6 +435,8 @@ class LifespanManager:
             if lifespan.state is State.STOPPED_SILENTLY:
                 self._log.debug("The application returned from its shutdown without a word.")
             error = outcome.shutdown_error(lifespan, timeout=self._shutdown_timeout)
+            if lifespan.telling is not None:
+                error = lifespan.telling.as_told(error)
         return [one for one in (interruption, error) if one is not None]
 
     async def _leave_the_block(self, lifespan: Lifespan, body: BaseException | None) -> Problems:

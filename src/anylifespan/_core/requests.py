@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Awaitable, Sequence
-from contextvars import Context, ContextVar
+from collections.abc import Awaitable, Sequence, Set
+from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 from .application import ASGI3App, Receive, Scope, Send, is_async_def
@@ -33,16 +33,32 @@ class Variables:
         return self.given + [one for one in self.lent if one[0].get(_UNSET) is _UNSET]
 
 
-def variables_of(startup: Context, *, before: Context, into: Variables) -> None:
+def changed_since(before: Context) -> set[ContextVar[Any]]:
+    """The context variables that have got another value."""
+    return {
+        variable
+        for variable, value in copy_context().items()
+        if before.get(variable, _UNSET) is not value
+    }
+
+
+def variables_of(
+    startup: Context,
+    *,
+    before: Context,
+    without: Set[ContextVar[Any]] = frozenset(),
+    into: Variables,
+) -> None:
     """Find out what requests get from a startup.
 
     Not the variable in which ``decimal`` keeps its context: any arithmetic sets it, and one
     precision is not meant for all requests. And not what belongs to the event loop.
 
     :param before: the context as the startup found it
+    :param without: what it found there that is meant for the startup alone
     """
     for variable, value in startup.items():
-        if variable.name not in _NOT_FOR_REQUESTS:
+        if variable.name not in _NOT_FOR_REQUESTS and variable not in without:
             found = before.get(variable, _UNSET) is value
             (into.lent if found else into.given).append((variable, value))
 

@@ -1,0 +1,103 @@
+"""When hooks are called: the phases of a lifespan, as they see them."""
+
+from __future__ import annotations
+
+from . import outcome
+from .application import name_of
+from .ctrl_c import protected
+from .hooks import HookPhase, Hooks, Outcome
+from .lifespan import Lifespan
+from .log import Log
+from .protocol import ENDED, WITHOUT_LIFESPAN, State
+
+
+@protected
+class Telling:
+    """Tells hooks what becomes of a lifespan, as soon as the lifespan has acted upon it.
+
+    A phase is left before they are told of its end, since a hook may bring on the next one.
+
+    :param part_of: that of the lifespan which this one is a part of
+    :param startup_timeout, shutdown_timeout: the limits, in seconds
+    :ivar number: the number of the lifespan
+    """
+
+    number: int
+
+    def __init__(
+        self,
+        lifespan: Lifespan,
+        *,
+        part_of: Telling | None,
+        startup_timeout: float,
+        shutdown_timeout: float,
+        log: Log,
+    ) -> None:
+        self._startup_timeout = startup_timeout
+        self._shutdown_timeout = shutdown_timeout
+        self._phase: HookPhase | None = "startup"
+        self._error: BaseException | None = None  # that was told last
+        self._hooks = Hooks(
+            log,
+            application=name_of(lifespan.app),
+            backend="trio" if lifespan.event_loop.is_trio else "asyncio",
+            part_of=None if part_of is None else part_of.number,
+        )
+        self.number = self._hooks.number
+        self._hooks.begin("startup")
+
+    def enter(self) -> None:
+        """The application's task is about to go on."""
+        self._hooks.enter()
+
+    def as_told(self, error: BaseException | None) -> BaseException | None:
+        """The error as hooks have got it: the same object is raised, which they may go by."""
+        return self._error if type(self._error) is type(error) else error
+
+    def update(self, lifespan: Lifespan) -> None:
+        """Something has happened to the lifespan."""
+        now = lifespan.event_loop.time()
+        is_over = lifespan.protocol.state in ENDED or lifespan.is_given_up
+        if self._phase == "startup" and (lifespan.protocol.served or is_over):
+            error = None
+            if not lifespan.protocol.served:
+                error = outcome.startup_error(lifespan, timeout=self._startup_timeout)
+            decided_at = now if lifespan.decided_at is None else lifespan.decided_at
+            self._phase = "serving" if lifespan.protocol.served else None
+            self._end(
+                "startup", _how_it_started(lifespan, error), decided_at - lifespan.started_at, error
+            )
+        if self._phase == "serving" and lifespan.crashed and not lifespan.is_over_with_loop:
+            self._phase = None
+            self._end(
+                "serving", "crashed", _since(lifespan.decided_at, now), outcome.crash(lifespan)
+            )
+        if self._phase == "serving" and lifespan.protocol.state is State.STOPPING:
+            self._phase = "shutdown"
+            self._hooks.begin("shutdown")
+        if self._phase == "shutdown" and is_over:
+            error = outcome.shutdown_error(lifespan, timeout=self._shutdown_timeout)
+            self._phase = None
+            self._end("shutdown", _how(error), _since(lifespan.stopping_at, now), error)
+
+    def _end(
+        self, phase: HookPhase, how: Outcome, seconds: float, error: BaseException | None
+    ) -> None:
+        self._error = error
+        self._hooks.end(phase, how, seconds, error)
+
+
+def _since(moment: float | None, now: float) -> float:
+    return 0.0 if moment is None else now - moment
+
+
+def _how_it_started(lifespan: Lifespan, error: BaseException | None) -> Outcome:
+    if error is not None or lifespan.protocol.served:
+        return _how(error)
+    return "unsupported" if lifespan.outcome in WITHOUT_LIFESPAN else "cancelled"
+
+
+def _how(error: BaseException | None) -> Outcome:
+    if error is None:
+        return "complete"
+    return "timeout" if isinstance(error, TimeoutError) else "failed"
