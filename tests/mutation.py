@@ -63,6 +63,11 @@ TESTS = {
     "_core/where": [["test_where", "test_hostile"], ["test_rows_of_the_app"]],
     "_core/frames": [["test_frames"], ["test_cli"]],
     "_core/progress": [["test_progress"]],
+    "_core/hooks _core/telling": [["test_hooks"], ["test_every_behaviour"]],
+    (
+        "instrumentation/_fields instrumentation/logging instrumentation/opentelemetry "
+        "instrumentation/prometheus instrumentation/structlog"
+    ): [["test_instrumentation"]],
     "_diagnosis/profile _diagnosis/sampler": [["test_profile"]],
     "_core/ctrl_c": [["test_ctrl_c"], ["test_ctrl_c_at_every_line"]],
     "__init__ errors": [["test_public_names", "test_rows_of_the_app"]],

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import anylifespan
+import anylifespan.instrumentation
 import anylifespan.testing
 from anylifespan import pytest_plugin
 from anylifespan.conformance import cases
@@ -25,6 +26,7 @@ def test_public_names_are_in_the_reference() -> None:
     assert len(NAMES_FOR_TESTS) == 9
     assert NAMES_FOR_TESTS <= DESCRIBED
     assert {"Case", "Source", "Strength", "Verdict"} <= DESCRIBED
+    assert {*anylifespan.instrumentation.__all__} <= {*DESCRIBED, "Hook"}
     assert {"BlockingLifespan", "start_blocking_lifespan", "LifespanNotSupported"} <= DESCRIBED
 
 

@@ -1,0 +1,32 @@
+"""Structured records for :mod:`logging`, for formatters that write the extra fields."""
+
+from __future__ import annotations
+
+import logging
+
+from .._core.hooks import LifespanDetails
+from ._fields import fields_of, level_of, name_of
+
+
+class LoggingHook:
+    """Logs what happens to a lifespan, with its fields in ``extra``.
+
+    The message is a name, ``lifespan.startup.begins`` or ``lifespan.startup.complete``. The fields
+    are attributes of the record: ``lifespan.application``, ``lifespan.backend``,
+    ``lifespan.seconds``, ``lifespan.where``, ``lifespan.number`` and ``lifespan.part_of``. What
+    goes well has the level INFO, a failure or a timeout ERROR, a crash CRITICAL, with the
+    exception.
+
+    :param logger: where to; by default ``logging.getLogger("anylifespan.events")``
+    """
+
+    def __init__(self, logger: logging.Logger | None = None) -> None:
+        self._logger = logging.getLogger("anylifespan.events") if logger is None else logger
+
+    def __call__(self, details: LifespanDetails) -> None:
+        self._logger.log(
+            level_of(details),
+            name_of(details),
+            exc_info=details.error,
+            extra={f"lifespan.{name}": value for name, value in fields_of(details).items()},
+        )

@@ -1,0 +1,138 @@
+"""Spans and events for OpenTelemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from traceback import format_exception
+from typing import Any
+
+from opentelemetry import _logs as logs
+from opentelemetry import context, trace
+
+from .._core.frames import innermost_lines
+from .._core.hooks import LifespanDetails
+from .._core.options import check_seconds
+
+_GOOD = ("complete", "unsupported")
+
+
+class OpenTelemetryHook:
+    """Traces each startup and each shutdown as a span, and reports a crash as an event.
+
+    The spans are ``lifespan startup`` and ``lifespan shutdown``. Each is current for what the
+    application does in that phase, so that its own spans are found beneath, and ends with it: none
+    lasts while the application serves, and requests do not get it as their parent. A failure is an
+    error of its span, with the exception. A crash is the log record ``lifespan.crash`` with the
+    severity FATAL.
+
+    The attributes are ``lifespan.application``, ``lifespan.backend``, ``lifespan.outcome``,
+    ``lifespan.number`` (in this process) and, if it timed out, ``lifespan.where``.
+
+    When a lifespan is over, which often is the end of the process, by a signal too, what the
+    providers still hold is exported. The event loop waits for that.
+
+    It needs opentelemetry-api 1.35 or newer.
+
+    :param tracer_provider: where spans go; by default the global one
+    :param logger_provider: where events go; by default the global one
+    :param flush_timeout: seconds that each provider may take to export what it holds, when a
+        lifespan is over; 0 leaves it alone
+    :raises TypeError, ValueError: if ``flush_timeout`` is no number of seconds
+    """
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: trace.TracerProvider | None = None,
+        logger_provider: logs.LoggerProvider | None = None,
+        flush_timeout: float = 5.0,
+    ) -> None:
+        self._tracer_provider = tracer_provider
+        self._logger_provider = logger_provider
+        self._flush_timeout = check_seconds("flush_timeout", flush_timeout)
+        self._spans: dict[int, trace.Span] = {}  # by the number of the lifespan
+
+    def __call__(self, details: LifespanDetails) -> AbstractContextManager[None] | None:
+        if details.phase == "serving":
+            self._report_crash(details)
+        elif details.outcome is None:
+            tracer = trace.get_tracer("anylifespan", tracer_provider=self._tracer_provider)
+            span = tracer.start_span(
+                f"lifespan {details.phase}", attributes=_attributes(details, "")
+            )
+            self._spans[details.number] = span
+            return _current(span)
+        else:
+            self._end(self._spans.pop(details.number), details)
+        is_over = details.phase == "shutdown" or details.outcome != "complete"
+        if is_over and details.part_of is None:
+            self._flush()
+        return None
+
+    def _end(self, span: trace.Span, details: LifespanDetails) -> None:
+        outcome = details.outcome or ""
+        span.set_attributes(_attributes(details, outcome))
+        if outcome not in _GOOD:
+            span.set_status(trace.StatusCode.ERROR, str(details.error or outcome))
+        if details.error is not None:
+            span.record_exception(details.error)
+        span.end()
+
+    def _report_crash(self, details: LifespanDetails) -> None:
+        logger = logs.get_logger("anylifespan", logger_provider=self._logger_provider)
+        logger.emit(
+            logs.LogRecord(
+                event_name="lifespan.crash",
+                severity_number=logs.SeverityNumber.FATAL,
+                severity_text="FATAL",
+                body=str(details.error),
+                attributes={**_attributes(details, "crashed"), **_exception(details.error)},
+            )
+        )
+
+    def _flush(self) -> None:
+        if not self._flush_timeout:
+            return
+        for provider in (
+            self._tracer_provider or trace.get_tracer_provider(),
+            self._logger_provider or logs.get_logger_provider(),
+        ):
+            flush: Any = getattr(provider, "force_flush", None)  # which the SDK's have
+            if flush is not None:
+                flush(int(min(self._flush_timeout, 3600) * 1000))
+
+
+@contextmanager
+def _current(span: trace.Span) -> Iterator[None]:
+    # No tokens are used: it may be left in another task than it was entered in.
+    before = context.get_current()
+    context.attach(trace.set_span_in_context(span))
+    try:
+        yield
+    finally:
+        context.attach(before)
+
+
+def _exception(error: BaseException | None) -> dict[str, str]:
+    """As the semantic conventions have it for an exception in a log record."""
+    if error is None:
+        return {}
+    return {
+        "exception.type": f"{type(error).__module__}.{type(error).__qualname__}",
+        "exception.message": str(error),
+        "exception.stacktrace": "".join(format_exception(error)),
+    }
+
+
+def _attributes(details: LifespanDetails, outcome: str) -> dict[str, str | int]:
+    attributes: dict[str, str | int] = {
+        "lifespan.application": details.application,
+        "lifespan.backend": details.backend,
+        "lifespan.number": details.number,
+    }
+    if outcome:
+        attributes["lifespan.outcome"] = outcome
+    if details.where:
+        attributes["lifespan.where"] = innermost_lines([details.where])
+    return attributes
