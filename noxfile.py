@@ -66,6 +66,13 @@ def servers(session: nox.Session) -> None:
     session.run("python", "tests/servers/table.py")
 
 
+@nox.session(python=NEWEST)
+def hosts(session: nox.Session) -> None:
+    """Ray Serve, real and local, and AWS Lambda: about a minute."""
+    install(session, "hosts")
+    session.run("pytest", "-q", "tests/hosts", *session.posargs)
+
+
 @nox.session
 def conformance(session: nox.Session) -> None:
     """The tables of docs/conformance.md, and what of them has changed: about twenty minutes."""

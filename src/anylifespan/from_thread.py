@@ -44,7 +44,10 @@ class BlockingLifespan:
 
     @property
     def portal(self) -> BlockingPortal:
-        """anyio's portal into the event loop. Prefer :meth:`call`, which detects crashes."""
+        """anyio's portal into the event loop. Prefer :meth:`call`, which detects crashes.
+
+        At the end of the block, tasks that you have started with it are waited for.
+        """
         return self._thread.portal
 
     @property
