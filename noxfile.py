@@ -68,7 +68,7 @@ def servers(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def hosts(session: nox.Session) -> None:
-    """Ray Serve, real and local, and AWS Lambda: about a minute."""
+    """Ray Serve, real and local, AWS Lambda, and tools around applications: about a minute."""
     install(session, "hosts")
     session.run("pytest", "-q", "tests/hosts", *session.posargs)
 

@@ -14,8 +14,6 @@ import pytest
 
 from anylifespan.conformance._process import Port
 
-pytest.importorskip("ray", reason="Ray is not installed; nox -s hosts does")
-
 SCRIPT = Path(__file__).with_name("on_ray.py")
 
 
