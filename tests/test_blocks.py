@@ -72,6 +72,16 @@ async def that_yields_behind_its_block() -> AsyncIterator[str]:
     yield "never"
 
 
+async def that_may_yield_in_blocks_beside_its_own() -> AsyncIterator[str]:
+    with suppress(KeyError):
+        if anyio.current_time() < 0:
+            yield "never"
+    async with crashing():
+        await anyio.sleep_forever()
+    with suppress(KeyError):
+        yield "never"
+
+
 async def that_yields_around_its_block() -> AsyncIterator[str]:
     with anyio.CancelScope():
         with suppress(KeyError):
@@ -118,6 +128,7 @@ async def that_uses_another_context_manager() -> AsyncIterator[str]:
     [
         that_awaits_a_helper,
         that_yields_behind_its_block,
+        that_may_yield_in_blocks_beside_its_own,
         that_yields_around_its_block,
         with_a_stack_that_it_leaves,
         that_uses_a_context_manager,

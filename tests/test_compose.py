@@ -354,16 +354,23 @@ async def test_its_lifespan_can_be_run_again(diary: Diary) -> None:
     assert diary.entries == ["sub starts", "sub ends"] * 2
 
 
-@pytest.mark.parametrize("concurrent", [False, True])
-async def test_side_by_side_or_one_after_the_other(diary: Diary, concurrent: bool) -> None:
-    """Both start, and stop, after a second each."""
+@pytest.mark.parametrize("compose", [lifespan_of, combine])
+@pytest.mark.parametrize("options", [{}, {"concurrent": False}, {"concurrent": True}])
+async def test_side_by_side_or_one_after_the_other(
+    diary: Diary, compose: Any, options: dict[str, bool]
+) -> None:
+    """Both start, and stop, after a second each: one after the other, by default."""
 
     steps = (receives, takes_a_second, started, receives, takes_a_second, stopped)
     apps = [diary.app(name, *steps) for name in ("first", "second")]
-    manager = LifespanManager(Starlette(lifespan=lifespan_of(*apps, concurrent=concurrent)))
+    if compose is combine:
+        whole: Any = combine(diary.app("main"), *apps, **options)
+    else:
+        whole = Starlette(lifespan=lifespan_of(*apps, **options))
+    manager = LifespanManager(whole)
     async with manager:
         pass
-    seconds = 1 if concurrent else 2
+    seconds = 1 if options.get("concurrent") else 2
     assert manager.startup_seconds == pytest.approx(seconds, abs=1e-3)
     assert manager.shutdown_seconds == pytest.approx(seconds, abs=1e-3)
 

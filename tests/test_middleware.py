@@ -340,6 +340,27 @@ async def test_on_crash_is_cancelled_by_the_shutdown(log: pytest.LogCaptureFixtu
     assert len(log.messages) == 1
 
 
+async def test_on_crash_is_waited_for_if_the_driver_is_cancelled() -> None:
+    at = anyio.Event()
+    ended: list[str] = []
+
+    async def pages(crash: LifespanCrashed) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(1)
+            ended.append("paged")
+
+    with anyio.CancelScope() as scope:
+        async with LifespanManager(LifespanMiddleware(app(*crashing(at, Boom())), on_crash=pages)):
+            at.set()
+            await wait_all_tasks_blocked()
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert ended == ["paged"]
+
+
 async def test_on_crash_that_cannot_be_cancelled_does_not_hold_up_the_shutdown(
     log: pytest.LogCaptureFixture,
 ) -> None:

@@ -103,6 +103,18 @@ async def test_at_once(log: Any) -> None:
     ]
 
 
+async def test_less_than_a_second(log: Any) -> None:
+    """The seconds are rounded to tenths."""
+    takes_a_while = app(receives, sleeps(0.6), started, receives, stopped)
+    async with LifespanManager(takes_a_while, startup_timeout=60, report_after=0.125):
+        pass
+    assert lines(log) == [
+        "The application is still starting after 0.1 seconds (limit: 60 seconds)",
+        "The application is still starting after 0.2 seconds (limit: 60 seconds)",
+        "The application is still starting after 0.5 seconds (limit: 60 seconds)",
+    ]
+
+
 async def test_what_lingers_after_its_last_word_is_no_longer_starting(log: Any) -> None:
     says_no = sends("lifespan.startup.failed")
     manager = LifespanManager(app(receives, says_no, sleeps(4)), report_after=3)
