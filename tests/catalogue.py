@@ -36,6 +36,7 @@ from anylifespan import (
     ShutdownTimeout,
     StartupFailed,
     StartupTimeout,
+    draining,
     lifespan_of,
     with_lifespan,
 )
@@ -599,7 +600,81 @@ def in_middleware(app: Make, on_crash: Any = "log") -> Make:
     )
 
 
+def with_open_requests(app: Make, on_crash: Any = "log") -> Make:
+    """Under a server that has requests open when it is asked to stop, which are drained."""
+
+    def make(resources: Resources) -> Any:
+        lifespan = app(resources)
+
+        async def serve(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "lifespan":
+                await lifespan(scope, receive, send)
+                return
+            async with resources.for_another().hold(f"request {scope['path']}"):
+                await REQUESTS[scope["path"]](scope, receive)
+
+        middleware = LifespanMiddleware(
+            serve, startup_timeout=None, shutdown_timeout=None, drain_timeout=1, on_crash=on_crash
+        )
+
+        async def ask(path: str) -> None:
+            await middleware({"type": "http", "path": path}, client_stays, ignores)
+
+        async def server(scope: Any, receive: Any, send: Any) -> None:
+            async with anyio.create_task_group() as clients:
+
+                async def send_and_ask(message: Any) -> None:
+                    await send(message)
+                    if message["type"] == "lifespan.startup.complete":
+                        for path in REQUESTS:
+                            clients.start_soon(ask, path)
+
+                await middleware(scope, receive, send_and_ask)
+
+        return server
+
+    return make
+
+
+async def client_stays() -> Any:
+    await anyio.sleep_forever()
+
+
+async def ignores(message: Any) -> None:
+    pass
+
+
+async def until_the_server_stops(scope: Any, receive: Any) -> None:
+    await draining(scope).wait()
+
+
+async def until_it_is_disconnected(scope: Any, receive: Any) -> None:
+    await receive()
+
+
+async def until_it_is_cancelled(scope: Any, receive: Any) -> None:
+    await anyio.sleep_forever()
+
+
+async def for_as_long_as_it_likes(scope: Any, receive: Any) -> None:
+    await draining(scope).wait()
+    with anyio.CancelScope(shield=True):
+        await anyio.sleep(3)
+
+
+REQUESTS = {
+    f"/{function.__name__}": function
+    for function in (
+        until_the_server_stops,
+        until_it_is_disconnected,
+        until_it_is_cancelled,
+        for_as_long_as_it_likes,
+    )
+}
+
+
 add("middleware", "5, 10", in_middleware(good_part), SERVED)
+add("middleware_drains", "5, 10", with_open_requests(good_part), SERVED)
 add(
     "middleware_fails_to_start",
     "6",
@@ -617,6 +692,12 @@ add(
     "middleware_crashes",
     "8",
     in_middleware(steps(receives, started, sleeps(1), raises(Boom("boom"))), "terminate"),
+    CRASHED,
+)
+add(
+    "middleware_crashes_with_open_requests",
+    "8",
+    with_open_requests(steps(receives, started, sleeps(1), raises(Boom("boom"))), "terminate"),
     CRASHED,
 )
 

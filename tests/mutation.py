@@ -70,8 +70,8 @@ TESTS = {
     "_core/progress": [["test_progress"]],
     "_core/hooks _core/telling": [["test_hooks"], ["test_every_behaviour"]],
     (
-        "instrumentation/_fields instrumentation/logging instrumentation/opentelemetry "
-        "instrumentation/prometheus instrumentation/structlog"
+        "instrumentation/__init__ instrumentation/_fields instrumentation/logging "
+        "instrumentation/opentelemetry instrumentation/prometheus instrumentation/structlog"
     ): [["test_instrumentation"]],
     "_diagnosis/profile _diagnosis/sampler": [["test_profile"]],
     "_core/ctrl_c": [["test_ctrl_c"], ["test_ctrl_c_at_every_line"]],

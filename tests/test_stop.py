@@ -563,6 +563,46 @@ async def test_the_shutdown_comes_after_the_requests() -> None:
     assert order == ["request", "shutdown"]
 
 
+async def test_a_server_that_breaks_off_has_its_requests_cut_at_once(passed: Any) -> None:
+    """Before the shutdown, even though the server is being cancelled."""
+    order: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            try:
+                await anyio.sleep_forever()
+            finally:
+                order.append("request")
+
+        async def stops(receive: Any, send: Any) -> None:
+            order.append("shutdown")
+
+        await app(receives, started, receives, stops, stopped)(scope, receive, send)
+
+    events = iter(["lifespan.startup"])
+
+    async def receive() -> dict[str, str]:
+        for event in events:
+            return {"type": event}
+        task_group.start_soon(Exchange("http").run, middleware)
+        await wait_all_tasks_blocked()
+        scope.cancel()
+        began.append(anyio.current_time())
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        await checkpoint()
+
+    began: list[float] = []
+    middleware = LifespanMiddleware(application, drain_timeout=TIMEOUT)
+    async with create_task_group() as task_group:
+        with CancelScope() as scope:
+            await middleware({"type": "lifespan", "state": {}}, receive, send)
+        assert passed(began[0], GRACE)
+    assert order == ["request", "shutdown"]
+
+
 # In the startup
 
 

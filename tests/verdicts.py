@@ -125,8 +125,10 @@ def _lost(report: Report) -> Iterator[str]:
     if not report.fired or fault is None:
         pass
     elif fault.moment == IN_A_LINE and fault.what == "Ctrl-C" and report.trial.backend != "trio":
-        # asyncio protects no line, so that what comes after may fail.
-        if not errors:
+        # asyncio protects no line, so that what comes after may fail, in the application too.
+        if not errors and not any(
+            isinstance(one, KeyboardInterrupt) for one in _with_contexts(report.raised)
+        ):
             yield "Ctrl-C got lost"
         return
     if fault is not None and fault.what == "cancel task" and report.trial.way == "serve":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
-from anyio import CancelScope, Event, move_on_after
+from anyio import Event, move_on_after
 
 from .._core.application import ASGI3App, Receive, Scope, Send
 from .._core.ctrl_c import protected
@@ -54,7 +55,6 @@ class Drain:
         self._cuts = False  # whether time is over
         self._is_over = False  # whether nobody waits for requests any longer
         self._all_closed = Event()
-        self._scope = CancelScope()
         self._task: object = None
 
     def around(self, app: ASGI3App) -> ASGI3App:
@@ -68,20 +68,20 @@ class Drain:
 
             return with_draining
 
-        async def drained(scope: Scope, receive: Receive, send: Send) -> Any:
-            if self._cuts:
-                return await refuse(scope, receive, send, STOPPING)
-            scope[KEY] = draining
-            request = OpenRequest(scope, receive, send, self._event_loop.current_coroutine())
-            self._open.add(request)
-            try:
-                return await request.run(app)
-            finally:
-                self._open.discard(request)
-                if not self._open:
-                    self._all_closed.set()
+        return partial(self._answer, app)
 
-        return drained
+    async def _answer(self, app: ASGI3App, scope: Scope, receive: Receive, send: Send) -> Any:
+        if self._cuts:
+            return await refuse(scope, receive, send, STOPPING)
+        scope[KEY] = self.draining
+        request = OpenRequest(scope, receive, send, self._event_loop.current_coroutine())
+        self._open.add(request)
+        try:
+            return await request.run(app)
+        finally:
+            self._open.discard(request)
+            if not self._open:
+                self._all_closed.set()
 
     def begin(self) -> None:
         """The server is being stopped. To be called in its event loop; again is harmless."""
@@ -95,25 +95,34 @@ class Drain:
         """Wait until no request is open, or those that are can no longer be waited for."""
         self.begin()
         if self._timeout < math.inf:
-            if not self._is_over:
-                await self._closed_within(math.inf)
-            self._scope.cancel()
+            while self._open and not self._is_over:
+                await self._next_closed().wait()
+            self._is_over = True
+            self._hurried.set()
+
+    async def break_off(self) -> None:
+        """The same, but cut at once what is open, whatever happens to the caller meanwhile."""
+        self.hurry()
+        # It has a limit, since Ctrl-C may have ended the task that cuts them.
+        with move_on_after(CUTTING, shield=True):
+            await self.finish()
 
     def hurry(self) -> None:
         """Cut now what is still open. To be called in its event loop."""
         self._hurried.set()
 
     async def _run(self) -> None:
-        with self._scope:
-            try:
-                await self._cut()
-            finally:
-                self._is_over = True
-                self._all_closed.set()
+        try:
+            await self._cut()
+        finally:
+            self._is_over = True
+            self._all_closed.set()
 
     async def _cut(self) -> None:
         with move_on_after(self._timeout):
             await self._hurried.wait()
+        if self._is_over:
+            return
         self._cuts = True
         if self._open:
             over = f"its drain_timeout of {in_seconds(self._timeout)} is over"
@@ -145,11 +154,15 @@ class Drain:
 
     async def _closed_within(self, seconds: float) -> bool:
         if self._open:
-            if self._all_closed.is_set():
-                self._all_closed = Event()
             with move_on_after(seconds):
-                await self._all_closed.wait()
+                await self._next_closed().wait()
         return not self._open
+
+    def _next_closed(self) -> Event:
+        """What is set when the last open request has ended, or nobody waits for them any longer."""
+        if self._all_closed.is_set():
+            self._all_closed = Event()
+        return self._all_closed
 
     def _described(self) -> str:
         number = len(self._open)

@@ -58,13 +58,12 @@ class OpenRequest:
     def __str__(self) -> str:
         return f"{self._scope.get('method', 'WebSocket')} {self._scope.get('path', '')}"
 
-    @unprotected
     async def run(self, app: Callable[..., Awaitable[Any]]) -> Any:
         """Have the application answer it."""
         returned = None
         try:
             with self._task_scope:
-                returned = await app(self._scope, self.receive, self.send)
+                returned = await self._call(app)
         except Exception:
             # Its response would stay open, if it cannot bear to be disconnected.
             if self._cut and self._ending:
@@ -73,6 +72,10 @@ class OpenRequest:
         if self._cut:
             await self._end()
         return returned
+
+    @unprotected
+    async def _call(self, app: Callable[..., Awaitable[Any]]) -> Any:
+        return await app(self._scope, self.receive, self.send)
 
     def disconnect(self) -> None:
         """For the application, it is as if the client had gone away."""

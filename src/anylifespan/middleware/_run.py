@@ -153,7 +153,10 @@ class Run(LifespanManager):
                 await self.drain()
             except BaseException:
                 # The server has broken off, so it will not listen to an answer.
-                error = await _error_of(self.stop)
+                try:
+                    await self._drain.break_off()
+                finally:
+                    error = await _error_of(self.stop)
                 if error is not None:
                     DEFAULT_LOG.error(
                         "The server has broken off the lifespan; its shutdown failed.",

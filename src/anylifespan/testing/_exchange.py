@@ -64,13 +64,12 @@ class Exchange(ABC):
 
     # The side of the application
 
-    @unprotected
     async def run(self) -> None:
         """Have the application answer it."""
         self.has_begun = True
         try:
             if not self._disconnected.is_set():  # as long as it was waiting for its first turn
-                await self._app(self._scope, self.receive, self.send)
+                await self._call()
         except BaseException as exc:
             self.raised = exc
             if is_cancellation(exc):
@@ -78,6 +77,10 @@ class Exchange(ABC):
         finally:
             self.close_ends_of_app()
             self.over.set()
+
+    @unprotected
+    async def _call(self) -> None:
+        await self._app(self._scope, self.receive, self.send)
 
     def close_ends_of_app(self) -> None:
         """The application neither sends nor receives any more."""
