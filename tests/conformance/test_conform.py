@@ -138,6 +138,31 @@ def test_json_and_nothing_else() -> None:
     assert found["startup.failed-is-fatal"]["standing"] == "passed"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--driver", "nowhere"],
+        ["--only", "no.such-case", "--", *TINY],
+        ["--", "no-such-command"],
+        ["--jobs", "many", "--", *TINY],
+    ],
+)
+def test_what_is_wrong_is_said_as_json(arguments: list[str]) -> None:
+    done = conform("--json", *arguments)
+    report = json.loads(done.stdout)
+    assert report.keys() == {"ok", "error"}
+    assert report["ok"] is False
+    assert report["error"].split()[0] in " ".join(done.stderr.split())
+    assert done.returncode == 2
+
+
+def test_the_json_of_the_servers_own_command_is_not_ours() -> None:
+    done = conform("--jobs", "many", "--", "serve", "--json")
+    assert done.stdout == ""
+    assert done.returncode == 2
+
+
 def test_files_for_ci_and_for_pages(tmp_path: Path) -> None:
     junit, markdown = tmp_path / "junit.xml", tmp_path / "table.md"
     options = ["--junit", str(junit), "--markdown", str(markdown)]

@@ -104,7 +104,8 @@ class _WithErrorsAsJson(click.Command):
     """A command whose ``--json`` holds for what is wrong with its arguments, too."""
 
     def make_context(self, info_name: Any, args: list[str], *more: Any, **extra: Any) -> Any:
-        as_json = "--json" in args
+        # What comes after "--" is another command's.
+        as_json = "--json" in (args[: args.index("--")] if "--" in args else args)
         try:
             return super().make_context(info_name, args, *more, **extra)
         except click.UsageError as exc:
@@ -228,7 +229,7 @@ def run(app: str, backend: str, **options: Any) -> None:
     sys.exit(run_until_signal(target, backend, messages=console))
 
 
-@command.command()
+@command.command(cls=_WithErrorsAsJson)
 @click.argument("server", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @click.option(
     "--driver",
