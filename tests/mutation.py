@@ -68,7 +68,7 @@ TESTS = {
     "_core/where": [["test_where", "test_hostile"], ["test_rows_of_the_app"]],
     "_core/frames": [["test_frames", "test_progress"], ["test_cli"]],
     "_core/progress": [["test_progress"]],
-    "_core/hooks _core/telling": [["test_hooks"], ["test_every_behaviour"]],
+    "_core/hooks _core/observer": [["test_hooks"], ["test_every_behaviour"]],
     (
         "instrumentation/__init__ instrumentation/_fields instrumentation/logging "
         "instrumentation/opentelemetry instrumentation/prometheus instrumentation/structlog"

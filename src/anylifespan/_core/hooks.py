@@ -94,7 +94,7 @@ def get_hooks() -> tuple[Hook, ...]:
 
 @protected
 class Hooks:
-    """The hooks as they were set when a lifespan began, which they are told of.
+    """The hooks that were set when a lifespan began.
 
     :ivar number: that of the lifespan
     """

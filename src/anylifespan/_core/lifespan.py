@@ -38,7 +38,7 @@ from .requests import Variables, changed_since, variables_of
 from .where import where_waiting
 
 if TYPE_CHECKING:
-    from .telling import Telling
+    from .observer import Observer
 
 # Seconds that an application has left to end by itself, once it has said all that it may say.
 LINGER = 5.0
@@ -81,7 +81,7 @@ class Lifespan:
     :ivar event_loop: that in which it runs
     :ivar task: its task, where there is one to be looked at
     :ivar coroutine: what its task runs; None before it does
-    :ivar telling: tells hooks what happens; None if there are none
+    :ivar observer: calls hooks with what happens; None if there are none
     :ivar started_at, decided_at, stopping_at, ended_at: when, in seconds by the event loop's clock,
         it began, its startup was decided, it was asked to shut down, and it ended
     """
@@ -117,13 +117,13 @@ class Lifespan:
         "event_loop",
         "is_given_up",
         "message",
+        "observer",
         "protocol",
         "raised",
         "required",
         "started_at",
         "stopping_at",
         "task",
-        "telling",
         "was_waited_for",
         "where",
     )
@@ -151,7 +151,7 @@ class Lifespan:
         self.crashed = False
         self.where = _NOWHERE
         self.task: object = None
-        self.telling: Telling | None = None
+        self.observer: Observer | None = None
         self.coroutine: object = None
         self.event_loop = event_loop
         self._time = event_loop.time
@@ -215,8 +215,8 @@ class Lifespan:
         self._has_had_its_turn = True
         self._context = copy_context()
         _running[id(self.coroutine)] = self
-        if self.telling is not None:
-            self.telling.enter()
+        if self.observer is not None:
+            self.observer.enter()
             self._set_by_hooks = changed_since(self._context)
         # Nothing is raised, a cancellation neither: a task group would take that for its own, and
         # whoever waits for the lifespan learns of it anyway.
@@ -269,8 +269,8 @@ class Lifespan:
         self._has_had_its_turn = True
         if event["type"] == "lifespan.startup":
             self.protocol.receive_startup()
-        elif self.telling is not None:
-            self.telling.enter()
+        elif self.observer is not None:
+            self.observer.enter()
         return event
 
     async def _end_by_cancellation(self) -> NoReturn:
@@ -292,7 +292,7 @@ class Lifespan:
                 copy_context(), before=before, without=self._set_by_hooks, into=self._variables
             )
             self._decide()
-            self._tell()
+            self._notify()
         elif self.protocol.state is State.SERVING:
             self._log.warning(
                 "The application sent lifespan.shutdown.complete before it was asked to shut down; "
@@ -325,7 +325,7 @@ class Lifespan:
         self._on_crash()
         if self._whole is not None and not self._crashes_alone:
             self._whole._part_crashes(self)
-        self._tell()
+        self._notify()
 
     def _part_crashes(self, part: Lifespan) -> None:
         # Its other parts are still to be shut down, which may take a while; its callers need to
@@ -356,7 +356,7 @@ class Lifespan:
             self._whole._parts.remove(self)
             self._whole = None
         self._log_the_end()
-        self._tell()
+        self._notify()
         # It leads back to the manager, which would have to wait for the collector of garbage.
         del self._on_crash
 
@@ -388,9 +388,9 @@ class Lifespan:
                 "The application raised while it was being cancelled.", exc_info=self.raised
             )
 
-    def _tell(self) -> None:
-        if self.telling is not None:
-            self.telling.update(self)
+    def _notify(self) -> None:
+        if self.observer is not None:
+            self.observer.update(self)
 
     def _close_mailboxes(self) -> None:
         self._events.close()
@@ -444,7 +444,7 @@ class Lifespan:
             if self.protocol.state is State.STOPPING:
                 self._has_had_its_turn = False
                 self._events.send({"type": "lifespan.shutdown"})
-                self._tell()
+                self._notify()
         return self._time() if self.stopping_at is None else self.stopping_at
 
     async def wait_ended(self, deadline: float, *, give_up: bool) -> BaseException | None:
@@ -501,7 +501,7 @@ class Lifespan:
             )
             self.is_given_up = give_up
         if self.is_given_up:
-            self._tell()
+            self._notify()
         if self.ended_at is not None and self.ended_at > deadline and self.stopping_at is not None:
             since = self.stopping_at
             self._log_lateness("shutdown", self.ended_at - since, deadline - since)

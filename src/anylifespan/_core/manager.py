@@ -28,11 +28,11 @@ from .hooks import get_hooks
 from .hosting import EventLoop, Host
 from .lifespan import Lifespan
 from .log import DEFAULT_LOG, Log
+from .observer import Observer
 from .options import DEFAULT_TIMEOUT, REPORT_AFTER, Mode, check_mode, check_seconds, check_state
 from .protocol import ENDED, WITHOUT_LIFESPAN, Phase, State
 from .ranks import settle
 from .requests import Variables, request_app
-from .telling import Telling
 
 # What went wrong: at most one of them is raised, as settle() decides.
 Problems = list[BaseException]
@@ -370,9 +370,9 @@ class LifespanManager:
         if self._mode == "off":
             self._lifespan.skip()
         elif get_hooks():
-            self._lifespan.telling = Telling(
+            self._lifespan.observer = Observer(
                 self._lifespan,
-                part_of=None if self._whole is None else self._whole.telling,
+                part_of=None if self._whole is None else self._whole.observer,
                 startup_timeout=self._startup_timeout,
                 shutdown_timeout=self._shutdown_timeout,
                 log=self._log,
@@ -407,8 +407,8 @@ class LifespanManager:
             deadline = lifespan.started_at + self._startup_timeout
             again = await lifespan.wait_ended(deadline, give_up=give_up)
             error = outcome.startup_error(lifespan, timeout=self._startup_timeout)
-            if lifespan.telling is not None:
-                error = lifespan.telling.as_told(error)
+            if lifespan.observer is not None:
+                error = lifespan.observer.as_reported(error)
             problems = [one for one in (interruption, again, error) if one is not None]
         if problems:
             self._reported = True
@@ -435,8 +435,8 @@ class LifespanManager:
             if lifespan.state is State.STOPPED_SILENTLY:
                 self._log.debug("The application returned from its shutdown without a word.")
             error = outcome.shutdown_error(lifespan, timeout=self._shutdown_timeout)
-            if lifespan.telling is not None:
-                error = lifespan.telling.as_told(error)
+            if lifespan.observer is not None:
+                error = lifespan.observer.as_reported(error)
         return [one for one in (interruption, error) if one is not None]
 
     async def _leave_the_block(self, lifespan: Lifespan, body: BaseException | None) -> Problems:

@@ -1,4 +1,4 @@
-"""When hooks are called: the phases of a lifespan, as they see them."""
+"""When hooks are called: the phases of a lifespan, as hooks see them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .protocol import ENDED, WITHOUT_LIFESPAN, State
 
 
 @protected
-class Telling:
-    """Tells hooks what becomes of a lifespan, as soon as the lifespan has acted upon it.
+class Observer:
+    """Calls hooks with what happens to a lifespan, as soon as the lifespan has acted upon it.
 
-    A phase is left before they are told of its end, since a hook may bring on the next one.
+    A phase is left before its end is reported, since a hook may bring on the next one.
 
     :param part_of: that of the lifespan which this one is a part of
     :param startup_timeout, shutdown_timeout: the limits, in seconds
@@ -28,7 +28,7 @@ class Telling:
         self,
         lifespan: Lifespan,
         *,
-        part_of: Telling | None,
+        part_of: Observer | None,
         startup_timeout: float,
         shutdown_timeout: float,
         log: Log,
@@ -36,7 +36,7 @@ class Telling:
         self._startup_timeout = startup_timeout
         self._shutdown_timeout = shutdown_timeout
         self._phase: HookPhase | None = "startup"
-        self._error: BaseException | None = None  # that was told last
+        self._error: BaseException | None = None  # that was reported last
         self._hooks = Hooks(
             log,
             application=name_of(lifespan.app),
@@ -50,8 +50,8 @@ class Telling:
         """The application's task is about to go on."""
         self._hooks.enter()
 
-    def as_told(self, error: BaseException | None) -> BaseException | None:
-        """The error as hooks have got it: the same object is raised, which they may go by."""
+    def as_reported(self, error: BaseException | None) -> BaseException | None:
+        """The error as hooks have got it: they may go by the identity of what is raised."""
         return self._error if type(self._error) is type(error) else error
 
     def update(self, lifespan: Lifespan) -> None:
