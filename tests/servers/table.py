@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 
+from load import SLOW, STREAMS, WEBSOCKETS
 from processes import DROP_INS, PROJECT, SERVERS, SUPERVISED, Server
 from scenarios import PATIENCE, SCENARIOS, STORM, Record, play
 
@@ -14,6 +15,7 @@ PAGE = PROJECT / "docs" / "servers.md"
 BEGIN, END = "<!-- filled by nox -s servers -->\n", "<!-- to here -->\n"
 SUPERVISED_SCENARIOS = ("crashes under load", "crashes again and again", "stops with a stream")
 GREETED = "from the lifespan"
+UNDER_WAY = f"{SLOW} slow requests, {STREAMS} streams and {WEBSOCKETS} WebSockets"
 
 
 def ended(record: Record) -> str:
@@ -116,6 +118,19 @@ def slow(record: Record) -> str:
     return f"{with_requests(record)}, {'answered' if answered else 'broken off'}"
 
 
+def in_flight(record: Record) -> str:
+    lost = [
+        f"{what} ({count})"
+        for what, count in sorted(record.load.items())
+        if what.endswith(("broken off", "left open")) or what == "slow request: not answered"
+    ]
+    return f"but for {', '.join(lost)}" if lost else "all answered, or ended properly"
+
+
+def under_load(record: Record) -> str:
+    return in_flight(record) if record.load else "it has none"
+
+
 ROWS = [
     ("SIGTERM", "behaves well", shutdown),
     ("the state", "behaves well", state),
@@ -130,21 +145,14 @@ ROWS = [
     ("SIGTERM with a stream open", "stops with a stream", stream),
     ("with a WebSocket", "stops with a WebSocket", websocket),
     ("with a request of 0.6 s", "stops with a slow request", slow),
+    (f"with {UNDER_WAY}", "stops under load", under_load),
+    ("a crash with the same", "crashes under load", under_load),
 ]
 
 
 def replaced(record: Record, workers: int, as_often: str = "is replaced") -> str:
     more = record.output.count("app: starting") - workers
     return as_often.format(more) if more else f"the server ends, status {record.status}"
-
-
-def in_flight(record: Record) -> str:
-    lost = [
-        f"{what} ({count})"
-        for what, count in record.load.items()
-        if what.endswith(("broken off", "left open"))
-    ]
-    return f"but for {', '.join(lost)}" if lost else "all answered, or ended properly"
 
 
 def supervised(records: dict[str, dict[str, Record]]) -> list[str]:

@@ -54,8 +54,8 @@ class OpenTelemetryHook:
         self._spans: dict[int, trace.Span] = {}  # by the number of the lifespan
 
     def __call__(self, details: LifespanDetails) -> AbstractContextManager[None] | None:
-        if details.phase == "serving":
-            self._report_crash(details)
+        if details.phase == "serving" and details.error is not None:
+            self._report_crash(details, details.error)
         elif details.outcome is None:
             tracer = trace.get_tracer("anylifespan", tracer_provider=self._tracer_provider)
             span = tracer.start_span(
@@ -79,15 +79,15 @@ class OpenTelemetryHook:
             span.record_exception(details.error)
         span.end()
 
-    def _report_crash(self, details: LifespanDetails) -> None:
+    def _report_crash(self, details: LifespanDetails, error: BaseException) -> None:
         logger = logs.get_logger("anylifespan", logger_provider=self._logger_provider)
         logger.emit(
             logs.LogRecord(
                 event_name="lifespan.crash",
                 severity_number=logs.SeverityNumber.FATAL,
                 severity_text="FATAL",
-                body=str(details.error),
-                attributes={**_attributes(details, "crashed"), **_exception(details.error)},
+                body=str(error),
+                attributes={**_attributes(details, "crashed"), **_exception(error)},
             )
         )
 
@@ -114,10 +114,8 @@ def _current(span: trace.Span) -> Iterator[None]:
         context.attach(before)
 
 
-def _exception(error: BaseException | None) -> dict[str, str]:
+def _exception(error: BaseException) -> dict[str, str]:
     """As the semantic conventions have it for an exception in a log record."""
-    if error is None:
-        return {}
     return {
         "exception.type": f"{type(error).__module__}.{type(error).__qualname__}",
         "exception.message": str(error),
