@@ -19,10 +19,7 @@ class Observer:
 
     :param part_of: that of the lifespan which this one is a part of
     :param startup_timeout, shutdown_timeout: the limits, in seconds
-    :ivar number: the number of the lifespan
     """
-
-    number: int
 
     def __init__(
         self,
@@ -43,8 +40,12 @@ class Observer:
             backend="trio" if lifespan.event_loop.is_trio else "asyncio",
             part_of=None if part_of is None else part_of.number,
         )
-        self.number = self._hooks.number
         self._hooks.begin("startup")
+
+    @property
+    def number(self) -> int:
+        """The number of the lifespan."""
+        return self._hooks.number
 
     def enter(self) -> None:
         """The application's task is about to go on."""

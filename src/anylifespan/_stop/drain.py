@@ -68,6 +68,7 @@ class Drain:
 
             return with_draining
 
+        # A method, which Ctrl-C cannot interrupt on trio, as it could a function in here.
         return partial(self._answer, app)
 
     async def _answer(self, app: ASGI3App, scope: Scope, receive: Receive, send: Send) -> Any:

@@ -7,9 +7,8 @@
 
     set_hooks([OpenTelemetryHook()])
 
-A hook is any callable that takes :class:`LifespanDetails`. Without hooks a lifespan costs what it
-costs anyway, and each of the modules beside this one needs what it is named after, and nothing else
-does.
+A hook is any callable that takes :class:`LifespanDetails`. Each module of this package needs the
+tool that it is named after, and nothing else does.
 """
 
 from __future__ import annotations

@@ -26,21 +26,28 @@ def level_of(details: LifespanDetails) -> int:
     return _LEVELS.get(details.outcome or "", logging.INFO)
 
 
-def fields_of(details: LifespanDetails) -> dict[str, Any]:
-    """What there is to say besides the name, without what is empty.
-
-    :return: with ``seconds`` as a number, and ``where`` as the line where the application was
-        waiting
-    """
-    fields: dict[str, Any] = {
+def facts_of(details: LifespanDetails) -> dict[str, Any]:
+    """Which lifespan it is, and the line where the application was waiting, if it timed out."""
+    facts: dict[str, Any] = {
         "application": details.application,
         "backend": details.backend,
         "number": details.number,
     }
+    if details.where:
+        facts["where"] = innermost_lines([details.where])
+    return facts
+
+
+def fields_of(details: LifespanDetails) -> dict[str, Any]:
+    """What there is to say besides the name, without what is empty."""
+    fields = facts_of(details)
     if details.part_of is not None:
         fields["part_of"] = details.part_of
     if details.outcome is not None:
         fields["seconds"] = round(details.seconds, 6)
-    if details.where:
-        fields["where"] = innermost_lines([details.where])
     return fields
+
+
+def prefixed(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same, where the names stand among those of others."""
+    return {f"lifespan.{name}": value for name, value in fields.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from .._core.hooks import LifespanDetails
-from ._fields import fields_of, level_of, name_of
+from ._fields import fields_of, level_of, name_of, prefixed
 
 
 class LoggingHook:
@@ -28,5 +28,5 @@ class LoggingHook:
             level_of(details),
             name_of(details),
             exc_info=details.error,
-            extra={f"lifespan.{name}": value for name, value in fields_of(details).items()},
+            extra=prefixed(fields_of(details)),
         )

@@ -10,9 +10,9 @@ from typing import Any
 from opentelemetry import _logs as logs
 from opentelemetry import context, trace
 
-from .._core.frames import innermost_lines
 from .._core.hooks import LifespanDetails
 from .._core.options import check_seconds
+from ._fields import facts_of, prefixed
 
 _GOOD = ("complete", "unsupported")
 
@@ -29,8 +29,8 @@ class OpenTelemetryHook:
     The attributes are ``lifespan.application``, ``lifespan.backend``, ``lifespan.outcome``,
     ``lifespan.number`` (in this process) and, if it timed out, ``lifespan.where``.
 
-    When a lifespan is over, which often is the end of the process, by a signal too, what the
-    providers still hold is exported. The event loop waits for that.
+    When a lifespan is over, what the providers still hold is exported, and the event loop waits for
+    that: the process may be about to end, perhaps by a signal.
 
     It needs opentelemetry-api 1.35 or newer.
 
@@ -58,9 +58,7 @@ class OpenTelemetryHook:
             self._report_crash(details, details.error)
         elif details.outcome is None:
             tracer = trace.get_tracer("anylifespan", tracer_provider=self._tracer_provider)
-            span = tracer.start_span(
-                f"lifespan {details.phase}", attributes=_attributes(details, "")
-            )
+            span = tracer.start_span(f"lifespan {details.phase}", attributes=_attributes(details))
             self._spans[details.number] = span
             return _current(span)
         else:
@@ -71,10 +69,9 @@ class OpenTelemetryHook:
         return None
 
     def _end(self, span: trace.Span, details: LifespanDetails) -> None:
-        outcome = details.outcome or ""
-        span.set_attributes(_attributes(details, outcome))
-        if outcome not in _GOOD:
-            span.set_status(trace.StatusCode.ERROR, str(details.error or outcome))
+        span.set_attributes(_attributes(details))
+        if details.outcome not in _GOOD:
+            span.set_status(trace.StatusCode.ERROR, str(details.error or details.outcome))
         if details.error is not None:
             span.record_exception(details.error)
         span.end()
@@ -87,7 +84,7 @@ class OpenTelemetryHook:
                 severity_number=logs.SeverityNumber.FATAL,
                 severity_text="FATAL",
                 body=str(error),
-                attributes={**_attributes(details, "crashed"), **_exception(error)},
+                attributes={**_attributes(details), **_exception(error)},
             )
         )
 
@@ -123,14 +120,8 @@ def _exception(error: BaseException) -> dict[str, str]:
     }
 
 
-def _attributes(details: LifespanDetails, outcome: str) -> dict[str, str | int]:
-    attributes: dict[str, str | int] = {
-        "lifespan.application": details.application,
-        "lifespan.backend": details.backend,
-        "lifespan.number": details.number,
-    }
-    if outcome:
-        attributes["lifespan.outcome"] = outcome
-    if details.where:
-        attributes["lifespan.where"] = innermost_lines([details.where])
-    return attributes
+def _attributes(details: LifespanDetails) -> dict[str, str | int]:
+    facts = facts_of(details)
+    if details.outcome is not None:
+        facts["outcome"] = details.outcome
+    return prefixed(facts)
