@@ -305,7 +305,7 @@ async def test_hooks_are_those_of_the_time_when_the_lifespan_begins(seen: Seen) 
 
 
 async def test_a_hook_may_shut_the_application_down(seen: Seen) -> None:
-    """What it brings about is reported after what it was told of."""
+    """Hooks hear of the startup first, and then of the shutdown."""
 
     def hook(details: LifespanDetails) -> None:
         if (details.phase, details.outcome) == ("startup", "complete"):
