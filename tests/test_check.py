@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import LIMIT, TESTS, anylifespan, check, line_of, rows
+from test_cli import (
+    LIMIT,
+    TESTS,
+    anylifespan,
+    check,
+    check_that_it_is_said_as_json,
+    line_of,
+    rows,
+)
 
 from anylifespan.cli import _fresh, _report
 from anylifespan.cli._order import Order
@@ -324,11 +332,7 @@ def test_json_is_all_that_is_written_to_standard_output() -> None:
 )
 def test_what_is_wrong_is_said_as_json(arguments: list[str]) -> None:
     done = anylifespan("check", "--app-dir", str(TESTS), "--json", *arguments)
-    report = json.loads(done.stdout)
-    assert report.keys() == {"ok", "error"}
-    assert report["ok"] is False
-    assert report["error"].split()[0] in " ".join(done.stderr.split())
-    assert done.returncode == 2
+    check_that_it_is_said_as_json(done)
 
 
 def test_errors_that_it_logged_in_its_startup() -> None:

@@ -45,6 +45,15 @@ def rows(output: str) -> list[list[str]]:
     return [re.split(r"\s{2,}", re.sub(r"\d+\.\d+ s", "0 s", line.strip())) for line in table]
 
 
+def check_that_it_is_said_as_json(done: subprocess.CompletedProcess[str]) -> None:
+    """What is wrong with the arguments of a command, which is on standard error as well."""
+    report = json.loads(done.stdout)
+    assert report.keys() == {"ok", "error"}
+    assert report["ok"] is False
+    assert report["error"].split()[0] in " ".join(done.stderr.split())
+    assert done.returncode == 2
+
+
 # check
 
 

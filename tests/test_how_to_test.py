@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
+from pages import PROJECT, snippets_of
 
-PROJECT = Path(__file__).parents[1]
 FILES = {one.name: one.read_text() for one in (PROJECT / "examples/testing/how_to").glob("*.py")}
 # How many tests there are in each. Asynchronous ones run on asyncio and on trio.
 RECIPES = {
@@ -45,9 +42,7 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 
 def test_the_page_shows_what_is_run() -> None:
-    page = (PROJECT / "docs" / "testing-recipes.md").read_text()
-    shown = dict(re.findall(r"<!-- (\w+\.py) -->\n```python\n(.*?)```\n", page, re.DOTALL))
-    assert shown == FILES
+    assert snippets_of("docs/testing-recipes.md") == FILES
     assert RECIPES.keys() | {"bookshop.py"} == FILES.keys()
 
 

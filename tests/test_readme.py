@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from pages import snippets_of
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-DOORS = dict(re.findall(r"<!-- (\w+ ?\w*) -->\n```\w*\n(.*?)```\n", README, re.DOTALL))
+DOORS = snippets_of("README.md")
 
 # What the snippet for production stands in.
 MAIN = """

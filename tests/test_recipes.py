@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
+from pages import PROJECT, snippets_of
 from test_pytest_plugin import SHOP
 
-PROJECT = Path(__file__).parents[1]
 RECIPES = {path.name: path for path in sorted((PROJECT / "examples" / "testing").glob("test_*.py"))}
 ASYNCHRONOUS = [name for name in RECIPES if name != "test_synchronous.py"]
 
@@ -71,8 +68,7 @@ def run(session: pytest.Pytester, recipe: str, more: str = "") -> pytest.RunResu
 
 
 def test_the_page_shows_what_is_run() -> None:
-    page = (PROJECT / "docs" / "testing.md").read_text()
-    shown = dict(re.findall(r"<!-- (test_\w+\.py) -->\n```python\n(.*?)```\n", page, re.DOTALL))
+    shown = snippets_of("docs/testing.md")
     assert shown == {name: path.read_text() for name, path in RECIPES.items()}
 
 

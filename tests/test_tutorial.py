@@ -11,15 +11,15 @@ from typing import Any
 
 import anyio
 import pytest
+from pages import PROJECT, snippets_of
 
 from anylifespan import LifespanCrashed, LifespanManager, StartupFailed, StartupTimeout
 from anylifespan.testing import asgi_client, asgi_sync_client
 
 pytestmark = pytest.mark.anyio
 
-PAGE = (Path(__file__).parents[1] / "docs" / "tutorial.md").read_text()
-BLOCK = re.compile(r"^<!-- (\w+) -->\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-STEPS = dict(BLOCK.findall(PAGE))
+PAGE = (PROJECT / "docs" / "tutorial.md").read_text()
+STEPS = snippets_of("docs/tutorial.md")
 LIFESPAN = re.compile(r"@asynccontextmanager\n.*?(?=\n\napp = )", re.DOTALL)
 
 

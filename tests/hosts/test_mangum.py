@@ -9,7 +9,8 @@ from typing import Any
 
 import anyio
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
+from hosted_shop import Shop
 from mangum import Mangum
 
 from anylifespan import LifespanCrashed, LifespanMiddleware
@@ -39,24 +40,6 @@ def container() -> Iterator[None]:
     loop.run_until_complete(asyncio.sleep(0))
     asyncio.set_event_loop(None)
     loop.close()
-
-
-class Shop:
-    """An application, and how often it has been started and shut down."""
-
-    def __init__(self) -> None:
-        self.history: list[str] = []
-        self.app = FastAPI(lifespan=self.lifespan)
-        self.app.add_api_route("/", self.home)
-
-    @asynccontextmanager
-    async def lifespan(self, app: Any) -> AsyncIterator[dict[str, str]]:
-        self.history.append("up")
-        yield {"database": "open"}
-        self.history.append("down")
-
-    async def home(self, request: Request) -> dict[str, str]:
-        return {"database": request.state.database}
 
 
 def ask(handler: Any) -> Any:

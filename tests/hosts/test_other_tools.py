@@ -12,7 +12,8 @@ import pytest
 import sentry_sdk
 import socketio
 from asgi_correlation_id import CorrelationIdMiddleware, correlation_id
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
+from hosted_shop import Shop
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -33,31 +34,14 @@ def anyio_backend() -> str:
     return "asyncio"  # several of them know no other
 
 
-class Shop:
-    """An application, and how often it has been started and shut down."""
-
-    def __init__(self) -> None:
-        self.history: list[str] = []
-        self.app = FastAPI(lifespan=self.lifespan)
-        self.app.add_api_route("/", self.front_page)
-
-    @asynccontextmanager
-    async def lifespan(self, app: Any) -> AsyncIterator[dict[str, str]]:
-        self.history.append("up")
-        yield {"database": "open"}
-        self.history.append("down")
-
-    async def front_page(self, request: Request) -> dict[str, str]:
-        return {"database": request.state.database}
-
-    async def visit(self, app: Any, path: str = "/") -> Any:
-        """Ask once, in a lifespan of its own. Several tools keep tasks and threads for ever."""
-        async with asgi_client(app, leaks="off") as client:
-            assert self.history == ["up"]
-            assert (await client.get("/")).json() == {"database": "open"}
-            response = await client.get(path)
-        assert self.history == ["up", "down"]
-        return response
+async def visit(shop: Shop, app: Any, path: str = "/") -> Any:
+    """Ask once, in a lifespan of its own. Several tools keep tasks and threads for ever."""
+    async with asgi_client(app, leaks="off") as client:
+        assert shop.history == ["up"]
+        assert (await client.get("/")).json() == {"database": "open"}
+        response = await client.get(path)
+    assert shop.history == ["up", "down"]
+    return response
 
 
 def wrapped(app: FastAPI) -> Any:
@@ -79,7 +63,7 @@ async def test_instrumentation_of_opentelemetry(finish: Any) -> None:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     shop = Shop()
     FastAPIInstrumentor.instrument_app(shop.app, tracer_provider=provider)
-    await shop.visit(finish(shop.app))
+    await visit(shop, finish(shop.app))
     requests = [span for span in exporter.get_finished_spans() if span.name == "GET /"]
     assert [span.parent for span in requests] == [None, None]
 
@@ -114,7 +98,7 @@ async def test_prometheus_fastapi_instrumentator(finish: Any) -> None:
     shop = Shop()
     Instrumentator(registry=registry).instrument(shop.app).expose(shop.app)
     set_hooks([PrometheusHook(registry)])
-    metrics = (await shop.visit(finish(shop.app), "/metrics")).text
+    metrics = (await visit(shop, finish(shop.app), "/metrics")).text
     set_hooks(None)
     assert 'handler="/"' in metrics
     assert 'anylifespan_startup_seconds{application="fastapi.applications.FastAPI"' in metrics
@@ -135,9 +119,9 @@ async def test_asgi_correlation_id(finish: Any) -> None:
 
     shop.app.add_middleware(CorrelationIdMiddleware)
     app = finish(shop.app)
-    assert (await shop.visit(app, "/id")).json() != "None"
+    assert (await visit(shop, app, "/id")).json() != "None"
     shop.history.clear()
-    assert (await shop.visit(CorrelationIdMiddleware(app), "/id")).json() != "None"
+    assert (await visit(shop, CorrelationIdMiddleware(app), "/id")).json() != "None"
 
 
 @pytest.mark.parametrize("wrapped_first", [False, True], ids=["around", "inside"])
@@ -148,7 +132,7 @@ async def test_python_socketio(wrapped_first: bool) -> None:
         app = socketio.ASGIApp(server, other_asgi_app=LifespanMiddleware(shop.app))
     else:
         app = LifespanMiddleware(socketio.ASGIApp(server, other_asgi_app=shop.app))
-    polling = await shop.visit(app, "/socket.io/?EIO=4&transport=polling")
+    polling = await visit(shop, app, "/socket.io/?EIO=4&transport=polling")
     assert polling.text.startswith('0{"sid":')
 
 
@@ -163,6 +147,6 @@ async def test_nicegui() -> None:
         nicegui.ui.label("hello")
 
     nicegui.ui.run_with(shop.app, storage_secret="secret")
-    response = await shop.visit(LifespanMiddleware(shop.app), "/hello")
+    response = await visit(shop, LifespanMiddleware(shop.app), "/hello")
     assert "hello" in response.text
     assert started

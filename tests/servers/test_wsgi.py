@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from processes import PROJECT, Process, Server, running
+from pages import snippets_of
+from processes import Process, Server, running
 
 MAIN = """
 import os
@@ -56,11 +56,9 @@ GUNICORN = Server(
 
 @contextmanager
 def serving(directory: Path, behaviour: str = "") -> Iterator[Process]:
-    page = (PROJECT / "docs" / "servers.md").read_text()
-    (conf,) = re.findall(r"^<!-- wsgi -->\n```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     (directory / "main.py").write_text(MAIN)
     file = directory / "gunicorn.conf.py"
-    file.write_text(conf)
+    file.write_text(snippets_of("docs/servers.md")["wsgi"])
     with running(GUNICORN, str(file), behaviour, PYTHONPATH=str(directory)) as process:
         yield process
 
