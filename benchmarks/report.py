@@ -93,6 +93,10 @@ def bounds(results: Results) -> Iterator[Bound]:
             name = f"with the middleware{options}"
             group = "a request under Uvicorn"
             yield ratio(what, backend, group, name, "without the middleware", limit)
+    for backend in ("asyncio", "trio"):
+        what = f"500 tests with `asgi_client`, against asgi-lifespan and httpx2, on {backend}"
+        group, against = "a suite of tests", "asgi-lifespan and httpx2"
+        yield ratio(what, backend, group, "asgi_client", against, 1.0)
     beyond = results.median("asyncio", "import", "import anylifespan, beyond anyio") * 1e3
     yield Bound("`import anylifespan`, beyond `import anyio`", f"{beyond:.2f} ms", beyond, 6, " ms")
     for group, what, limit in (("alive at once", "time", 1.5), ("memory", "memory", 1.2)):
@@ -140,6 +144,14 @@ def _lines(results: Results) -> Iterator[str]:
     for backend in ("asyncio", "uvloop"):
         group = "a request under Uvicorn"
         yield from _compared(results, backend, group, against="without the middleware")
+    yield "## 500 tests"
+    yield ""
+    yield "Each has a client of its own, and sends one request. What counts is the time of the"
+    yield "processor, with the start of pytest."
+    yield ""
+    for backend in ("asyncio", "trio"):
+        group, against = "a suite of tests", "asgi-lifespan and httpx2"
+        yield from _compared(results, backend, group, against=against)
     yield "## Imports"
     yield ""
     yield from _compared(results, "asyncio", "import", against="import anyio")

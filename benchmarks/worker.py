@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import client_suites
 import crash
 import imports
 import lifespans
@@ -21,6 +22,7 @@ MEASUREMENTS = {
     "parts": (parts.measure, "second"),
     "requests": (per_request.measure, "second"),
     "served": (served.measure, "second"),
+    "suites": (client_suites.measure, "second"),
     "imports": (imports.measure, "second"),
     "alive": (many_alive.measure_time, "second"),
     "memory": (many_alive.measure_memory, "byte"),

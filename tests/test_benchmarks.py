@@ -58,7 +58,7 @@ def test_the_table_has_every_peer_on_every_backend(written: Path) -> None:
 @pytest.mark.processes
 def test_the_table_has_all_bounds(written: Path) -> None:
     (_, *bounds) = rows((written / "RESULTS.md").read_text(), "What it is to reach")
-    assert len(bounds) == 18
+    assert len(bounds) == 20
     for _, _, measured, verdict in bounds:
         assert measured[0].isdigit()
         assert verdict in ("reached", "**not reached**")
@@ -71,6 +71,7 @@ def test_the_table_has_all_bounds(written: Path) -> None:
         ("What the parts", 24),
         ("One request", 8),
         ("One request that Uvicorn", 6),
+        ("500 tests", 12),
         ("Imports", 3),
         ("Alive at once", 8),
         ("From a crash to", 6),

@@ -80,14 +80,15 @@ def _is_double_callable(app: Any) -> bool:
 
 
 def _is_plainly_asgi3(app: Any) -> bool:
-    """Whether it is an ``async def`` of three parameters.
+    """Whether it is an ``async def`` of three parameters, or a function marked as one.
 
     Most applications are, and it is seen at once; to ask for a signature takes longer than all else
     that is done to make a manager.
     """
     function = _function(app)
     return (
-        is_async_def(app)
+        inspect.isfunction(function)
+        and inspect.iscoroutinefunction(function)
         and function.__code__.co_argcount == (3 if function is app else 4)
         and not function.__code__.co_flags & inspect.CO_VARARGS
         and not function.__code__.co_kwonlyargcount

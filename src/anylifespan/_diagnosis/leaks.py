@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import linecache
-import os
-import stat
 import sys
 import threading
 import warnings
@@ -22,11 +20,12 @@ from anyio.lowlevel import checkpoint
 from .._core.application import name_of
 from .._core.frames import users_frames
 from .._core.where import places_in
+from .files import identity_of, open_files
 from .origins import Origins, Places
 
 Leaks = Literal["warn", "error", "off"]
 
-# How often others are let run, to end what they are about to end anyway; and seconds for threads.
+# How often others are let run, to end what they are about to end anyway; and seconds for a thread.
 _MOMENT = 10
 _MOMENT_OF_THREADS = 0.1
 # Threads of libraries that serve the whole process, whichever application has caused their start.
@@ -77,7 +76,6 @@ class Watch:
     def __init__(self, ignored: Iterable[str] = ()) -> None:
         self._ignored = tuple(ignored)
         self._origins = Origins()
-        self._files = {descriptor for descriptor, _ in _open_files()}
         self.noted = self._origins.noted
         self.marked = self._origins.marked
 
@@ -85,12 +83,13 @@ class Watch:
         """What is there of what the application has made; to be called after its shutdown."""
         for _ in range(_MOMENT):
             await checkpoint()
-        leaks = list(self._candidates())
-        if leaks:
-            gc.collect()  # what nobody refers to is left to the garbage collector, not left behind
-            await checkpoint()
-            leaks = list(self._candidates())
-        return leaks
+            if not any(self._candidates()):
+                return []
+        for thread in self._lingering_threads():
+            thread.join(_MOMENT_OF_THREADS)
+        gc.collect()  # what nobody refers to is left to the garbage collector, not left behind
+        await checkpoint()
+        return list(self._candidates())
 
     def _candidates(self) -> Iterator[Leak]:
         candidates = [*self._tasks(), *self._threads(), *self._sockets(), *self._open_files()]
@@ -105,12 +104,14 @@ class Watch:
                 yield Leak("task", name, _shown(places))
 
     def _threads(self) -> Iterator[Leak]:
-        for thread, places in list(self._origins.threads.items()):
-            if thread.name.startswith(_OF_THE_PROCESS) or _is_of_a_global_pool(thread):
-                continue
-            thread.join(_MOMENT_OF_THREADS)
-            if thread.is_alive():
-                yield Leak("thread", thread.name, _shown(places))
+        for thread in self._lingering_threads():
+            yield Leak("thread", thread.name, _shown(self._origins.threads[thread]))
+
+    def _lingering_threads(self) -> Iterator[threading.Thread]:
+        for thread in list(self._origins.threads):
+            serves_all = thread.name.startswith(_OF_THE_PROCESS) or _is_of_a_global_pool(thread)
+            if thread.is_alive() and not serves_all:
+                yield thread
 
     def _sockets(self) -> Iterator[Leak]:
         for one, places in list(self._origins.sockets.items()):
@@ -122,9 +123,9 @@ class Watch:
         opened = {}
         for path, places in list(self._origins.files.items()):  # threads may open more
             with suppress(OSError):  # it may have been removed
-                opened[_identity(os.stat(path))] = path, places
-        for descriptor, identity in _open_files():
-            if descriptor not in self._files and identity in opened:
+                opened[identity_of(path)] = path, places
+        for _, identity in open_files() - self._origins.open_before if opened else ():
+            if identity in opened:
                 path, places = opened[identity]
                 yield Leak("file", path, _shown(places))
 
@@ -200,22 +201,3 @@ def _is_of_a_global_pool(thread: threading.Thread) -> bool:
 def _shown(places: Places) -> tuple[tuple[str, int, str], ...]:
     frames = users_frames(StackSummary.from_list([FrameSummary(*place) for place in places]))
     return tuple((one.filename, one.lineno or 0, one.name) for one in frames)
-
-
-def _open_files() -> list[tuple[int, tuple[int, int]]]:
-    """The files that are open: the descriptor of each, and what it is of."""
-    try:
-        descriptors = [int(name) for name in os.listdir("/dev/fd")]
-    except OSError:  # Windows has no such list
-        return []
-    found = []
-    for descriptor in descriptors:
-        with suppress(OSError):  # that of the listing is closed again, as may be any other
-            status = os.fstat(descriptor)
-            if stat.S_ISREG(status.st_mode):
-                found.append((descriptor, _identity(status)))
-    return found
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino

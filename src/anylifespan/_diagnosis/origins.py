@@ -18,6 +18,7 @@ from contextvars import Context, ContextVar
 from typing import Any
 
 from .._core.hosting import on_trio
+from .files import Identity, open_files
 
 Places = list[tuple[str, int, str]]
 
@@ -37,6 +38,7 @@ class Origins:
 
     :ivar threads, sockets: those that it has made, each with the frames that did, outermost first
     :ivar files: the same by the path of each file that it has opened
+    :ivar open_before: the files that were open when it opened the first
     :ivar generators: the asynchronous ones that it has begun
     """
 
@@ -44,6 +46,7 @@ class Origins:
         self.threads: weakref.WeakKeyDictionary[Any, Places] = weakref.WeakKeyDictionary()
         self.sockets: weakref.WeakKeyDictionary[Any, Places] = weakref.WeakKeyDictionary()
         self.files: dict[str, Places] = {}
+        self.open_before: set[tuple[int, Identity]] = set()
         self.generators: weakref.WeakSet[Any] = weakref.WeakSet()
         self._trio_tasks: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -158,6 +161,8 @@ def _file_opened(origins: Origins, path: Any) -> None:
     if isinstance(path, (str, bytes, os.PathLike)):
         places = _places()
         if not any(file.startswith("<frozen importlib") for file, _, _ in places[-3:]):
+            if not origins.files:
+                origins.open_before = open_files()
             origins.files[os.fsdecode(path)] = places
 
 
