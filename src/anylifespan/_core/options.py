@@ -1,4 +1,4 @@
-"""The manager's options: checked when they are given."""
+"""The options of the manager and of those that use it: checked when they are given."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import math
 from typing import Any, Literal, get_args
 
 Mode = Literal["auto", "on", "off"]
+Leaks = Literal["warn", "error", "off"]
 _MODES = get_args(Mode)
+_LEAKS = get_args(Leaks)
 # Seconds: what a server may reasonably be kept waiting for, and what Gunicorn chose.
 DEFAULT_TIMEOUT = 30.0
 # Seconds after which somebody who watches begins to wonder.
@@ -22,6 +24,18 @@ def check_mode(mode: Any) -> Mode:
         raise ValueError(f'mode must be "auto", "on" or "off", got {mode!r}')
     checked: Mode = mode
     return checked
+
+
+def check_leaks(how: Any, ignored: Any) -> None:
+    """How leaks are reported, and the patterns of those that are not.
+
+    :raises ValueError: if there is no such way to report leaks
+    :raises TypeError: if the patterns are none
+    """
+    if how not in _LEAKS:
+        raise ValueError(f'leaks must be "warn", "error" or "off", got {how!r}')
+    if isinstance(ignored, str) or not all(isinstance(one, str) for one in ignored):
+        raise TypeError(f"ignore_leaks must be a list of patterns, got {ignored!r}")
 
 
 def check_state(state: Any) -> dict[str, Any]:

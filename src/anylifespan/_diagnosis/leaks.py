@@ -13,17 +13,16 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from traceback import FrameSummary, StackSummary
-from typing import Any, Literal, get_args
+from typing import Any
 
 from anyio.lowlevel import checkpoint
 
 from .._core.application import name_of
 from .._core.frames import users_frames
+from .._core.options import Leaks
 from .._core.where import places_in
 from .files import identity_of, open_files
 from .origins import Origins, Places
-
-Leaks = Literal["warn", "error", "off"]
 
 # How often others are let run, to end what they are about to end anyway; and seconds for a thread.
 _MOMENT = 10
@@ -159,18 +158,6 @@ async def leaks_reported(
         leaks = await watch.leaks()
     if leaks:
         _report(app, leaks, how)
-
-
-def check_leaks(how: Any, ignored: Any) -> None:
-    """Check the options.
-
-    :raises ValueError: if there is no such way to report leaks
-    :raises TypeError: if the patterns are none
-    """
-    if how not in get_args(Leaks):
-        raise ValueError(f'leaks must be "warn", "error" or "off", got {how!r}')
-    if isinstance(ignored, str) or not all(isinstance(one, str) for one in ignored):
-        raise TypeError(f"ignore_leaks must be a list of patterns, got {ignored!r}")
 
 
 def _report(app: object, leaks: list[Leak], how: Leaks) -> None:

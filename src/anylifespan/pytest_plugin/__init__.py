@@ -6,7 +6,6 @@ is used.
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +52,8 @@ pytest_runtest_teardown = _up.fails_in("teardown")
 @pytest.fixture(scope=_options.scope)
 def asgi_app(pytestconfig: pytest.Config) -> ASGIApp:
     """The application for the other fixtures: override it, or configure ``anylifespan_app``."""
+    import pkgutil
+
     name = pytestconfig.getini("anylifespan_app")
     if not name:
         pytest.fail(

@@ -44,8 +44,7 @@ def check(config: pytest.Config) -> None:
 
     :raises pytest.UsageError: if something is
     """
-    from .._core.options import check_mode, check_seconds
-    from .._diagnosis.leaks import check_leaks
+    from .._core.options import check_leaks, check_mode, check_seconds
 
     if scope("", config) not in _SCOPES:
         raise pytest.UsageError(

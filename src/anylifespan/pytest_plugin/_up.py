@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import traceback
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
 FIXTURES = ("asgi_lifespan", "asgi_client", "asgi_sync_client", "asgi_server")
 
 
-@dataclasses.dataclass(eq=False)
 class _Up:
     """An application that is up, and whether a test has reported its crash."""
 
-    app: ASGIApp
-    manager: LifespanManager | None = None
-    reported: bool = False
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.manager: LifespanManager | None = None
+        self.reported = False
 
     @property
     def crash(self) -> LifespanCrashed | None:

@@ -11,8 +11,8 @@ from typing import Any
 from .._core.application import ASGIApp
 from .._core.exceptions import only_leaf
 from .._core.manager import LifespanManager
-from .._core.options import Mode
-from .._diagnosis.leaks import Leaks, check_leaks, leaks_reported
+from .._core.options import Leaks, Mode, check_leaks
+from .._diagnosis.leaks import leaks_reported
 from ._httpx import BASE_URL, httpx, is_of_websocket, open_websocket
 from ._transport import DRAIN_TIMEOUT, ASGITransport
 

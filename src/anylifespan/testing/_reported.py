@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 
 from .._core.application import ASGIApp
 from .._core.manager import LifespanManager
-from .._diagnosis.leaks import Leaks, leaks_reported
+from .._core.options import Leaks
+from .._diagnosis.leaks import leaks_reported
 
 
 class Reported:

@@ -11,8 +11,7 @@ from typing import Any
 from .._core.application import ASGIApp
 from .._core.log import DEFAULT, Log
 from .._core.manager import LifespanManager
-from .._core.options import Mode, check_seconds
-from .._diagnosis.leaks import Leaks, check_leaks
+from .._core.options import Leaks, Mode, check_leaks, check_seconds
 from .._stop.drain import CUTTING
 from ..from_thread import BlockingLifespan, cancel_unless_up, up_in_thread
 from ._reported import Reported

@@ -10,8 +10,7 @@ from typing import Any
 from .._core.application import ASGIApp
 from .._core.log import DEFAULT, Log
 from .._core.manager import LifespanManager
-from .._core.options import Mode
-from .._diagnosis.leaks import Leaks, check_leaks
+from .._core.options import Leaks, Mode, check_leaks
 from ..from_thread import BlockingLifespan, up_in_thread
 from ._httpx import BASE_URL, httpx, is_of_websocket, open_websocket
 from ._reported import Reported
