@@ -278,7 +278,7 @@ def mutate(module: str, options: argparse.Namespace) -> Result:
     """Try the mutants of a module, or a sample of them."""
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory)
-        for name in ("src", "tests", "examples", "pyproject.toml"):
+        for name in ("src", "tests", "examples", "docs", "pyproject.toml"):
             source = PROJECT / name
             (shutil.copytree if source.is_dir() else shutil.copy2)(source, copy / name)
         # The copy is what is imported, wherever the project is installed.

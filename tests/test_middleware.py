@@ -31,6 +31,7 @@ from plain_server import plain_server, request
 
 from anylifespan import (
     LifespanCrashed,
+    LifespanError,
     LifespanManager,
     LifespanMiddleware,
     LifespanUnsupported,
@@ -169,6 +170,24 @@ async def test_a_traceback_that_the_application_has_sent_is_not_told_twice() -> 
     assert first == "the application failed to start: Boom: no broker"
     assert traceback[0] == "Traceback (most recent call last):"
     assert traceback[-1] == "apps.Boom: no broker"
+
+
+@pytest.mark.parametrize(
+    ("steps", "error"),
+    [
+        ([sends("lifespan.startup.failed", "no database")], "start: no database"),
+        (
+            [started, receives, sends("lifespan.shutdown.failed", "no goodbye")],
+            "shut down: no goodbye",
+        ),
+    ],
+)
+async def test_a_manager_around_it_says_once_what_has_failed(steps: list[Any], error: str) -> None:
+    failing = LifespanMiddleware(app(receives, *steps))
+    with pytest.raises(LifespanError) as caught:
+        async with LifespanManager(failing):
+            pass
+    assert str(caught.value) == f"the application failed to {error}"
 
 
 async def test_without_a_lifespan_it_serves() -> None:

@@ -49,7 +49,7 @@ def startup_error(lifespan: Lifespan, *, timeout: float) -> BaseException | None
         error = StartupFailed(f"the application raised in its startup: {why}", message=why)
     elif state is State.START_FAILED:
         why = reason(lifespan.message, lifespan.raised)
-        error = StartupFailed(f"the application failed to start: {why}", message=why)
+        error = StartupFailed(_once("the application failed to start: ", why), message=why)
     elif state in (State.MISTAKEN, State.DECLINED, State.START_LATE, State.START_TIMED_OUT):
         error = _timed_out(StartupTimeout, lifespan, "startup", timeout)
     elif isinstance(lifespan.raised, NotAwaitableError):
@@ -68,7 +68,9 @@ def shutdown_error(lifespan: Lifespan, *, timeout: float) -> BaseException | Non
     if state in (State.STOP_FAILED, State.STOP_CANCELLING):
         why = reason(lifespan.message, lifespan.raised)
         deaf = _STILL_RUNS if state is State.STOP_CANCELLING else ""
-        error = ShutdownFailed(f"the application failed to shut down: {why}{deaf}", message=why)
+        error = ShutdownFailed(
+            _once("the application failed to shut down: ", why) + deaf, message=why
+        )
     elif state in (
         State.SAID_STOPPED,
         State.SAID_NOT_STOPPED,
@@ -103,6 +105,11 @@ def log_unsupported(lifespan: Lifespan, log: Log) -> None:
         why, swallowed = _why_unsupported(lifespan)
         write = log.warning if swallowed else log.info
         write("The application has no lifespan (%s); going on without it.%s", why, swallowed)
+
+
+def _once(what: str, why: str) -> str:
+    """The text of an error, where the reason may be that of a middleware which said so already."""
+    return why if why.startswith(what) else what + why
 
 
 def left_open(complaint: BaseException) -> Exception:
