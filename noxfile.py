@@ -53,6 +53,13 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def pictures(session: nox.Session) -> None:
+    """The diagrams of docs/design.md and the picture in README.md; needs Graphviz's dot."""
+    install(session, "tests")
+    session.run("python", "docs/pictures.py")
+
+
+@nox.session
 def debug(session: nox.Session) -> None:
     """The tests, with asyncio's and Python's own checks switched on."""
     install(session, "tests")

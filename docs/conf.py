@@ -35,9 +35,13 @@ html_extra_path = ["llms.txt"]
 
 def _name_files_of_the_project(app: Any, page: str, source: list[str]) -> None:
     """Links to files outside of the pages lead somewhere in the repository, but not here."""
-    if "/" in page:
-        return
-    source[0] = re.sub(r"\[([^\]]+)\]\(\.\./([^)/][^)]*)\)", r"\1 (`\2`)", source[0])
+    out_of_the_pages = re.escape("../" * (page.count("/") + 1))
+    links = rf"\[([^\]]+)\]\({out_of_the_pages}(\w[^)]*)\)"
+    source[0] = re.sub(links, lambda link: _named(*link.groups()), source[0])
+
+
+def _named(text: str, path: str) -> str:
+    return f"`{path}`" if text == path else f"{text} (`{path}`)"
 
 
 def _mark_up(app: Any, ctx: Any, lines: list[str]) -> None:

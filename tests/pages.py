@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-_BLOCK = re.compile(r"^<!-- ([\w. ]+) -->\n```\w*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(r"^<!-- ([\w. /]+) -->\n```\w*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def snippets_of(page: str) -> dict[str, str]:
