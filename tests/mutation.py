@@ -58,7 +58,8 @@ TESTS = {
         ["test_limits", "test_hostile", "test_where", *EVERY],
         ["test_ctrl_c"],
     ],
-    "_core/log _core/options _core/requests _core/application _core/attempt _core/exceptions": [
+    "_core/requests": [*ROWS, ["test_requests", "test_hooks"], ["test_compose", "test_middleware"]],
+    "_core/log _core/options _core/application _core/attempt _core/exceptions": [
         *ROWS,
         ["test_hostile", "test_limits"],
         ["test_compose", "test_middleware", "test_start_in_background", "test_every_behaviour"],
@@ -75,7 +76,7 @@ TESTS = {
     ): [["test_instrumentation"]],
     "_diagnosis/profile _diagnosis/sampler": [["test_profile"]],
     "_core/ctrl_c": [["test_ctrl_c"], ["test_ctrl_c_at_every_line"]],
-    "__init__ errors": [["test_public_names", "test_rows_of_the_app"]],
+    "__init__ errors": [["test_public_names", "test_bad_input", "test_rows_of_the_app"]],
     "compose": [
         ["test_compose", "test_limits", "test_used_twice", "test_public_names"],
         ["test_bad_input", "test_every_behaviour"],
@@ -334,7 +335,7 @@ def lines_of_other_pythons(source: str) -> set[int]:
 
 
 def lines_that_declare(source: str) -> set[int]:
-    """Those of decorators that declare something, and of constants that are a length of time.
+    """Those of decorators that declare something, and of constants and defaults that are seconds.
 
     A test that sees six seconds in the place of five only has the constant once more.
     """
@@ -345,6 +346,9 @@ def lines_that_declare(source: str) -> set[int]:
             name = one.func if isinstance(one, ast.Call) else one
             if isinstance(name, ast.Name) and name.id in DECLARE:
                 lines.add(one.lineno)
+        for default in getattr(getattr(node, "args", None), "kw_defaults", ()):
+            if default is not None and is_seconds(default):
+                lines.add(default.lineno)
     for one in tree.body:
         if isinstance(one, ast.Assign) and is_seconds(one.value):
             lines.add(one.lineno)

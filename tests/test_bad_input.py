@@ -21,6 +21,7 @@ from anylifespan import (
     LifespanManager,
     LifespanMiddleware,
     LifespanProtocolError,
+    LifespanUnsupported,
     Phase,
     ShutdownTimeout,
     StartupFailed,
@@ -475,6 +476,12 @@ def test_in_another_event_loop(backend: str, other: str) -> None:
 
 
 # The errors themselves
+
+
+def test_what_is_not_known_of_an_error() -> None:
+    unsupported = LifespanUnsupported("it has none")
+    assert unsupported.message == "it has none"
+    assert not unsupported.swallowed
 
 
 @pytest.mark.parametrize("kind", [StartupTimeout, ShutdownTimeout])

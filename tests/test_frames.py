@@ -139,11 +139,11 @@ def raised_in_a_library(code: str) -> Exception:
 
 def test_what_a_library_has_raised_before_is_shown_by_its_last_line() -> None:
     """Where the line of the user's comes later, in the exception that was made of it."""
-    before = raised_in_a_library("def g(): 1 / 0\ndef f(): g()")
+    before = raised_in_a_library("def h(): 1 / 0\ndef g(): h()\ndef f(): g()")
     with pytest.raises(OSError, match="no connection") as info:
         raise OSError("no connection") from before
     text = own_traceback(info.value)
-    assert f'File "{DATABASE}", line 1, in g\n  (1 frame of installed packages not sh' in text
+    assert f'File "{DATABASE}", line 1, in h\n  (2 frames of installed packages not s' in text
     assert ", in f\n" not in text
     assert ", in test_what_a_library" in text
 

@@ -130,6 +130,16 @@ async def test_an_application_that_ignores_its_cancellation(seen: Seen) -> None:
     assert len(seen.details) == 2
 
 
+async def test_ctrl_c_in_a_hook_goes_on() -> None:
+    def interrupted(details: LifespanDetails) -> None:
+        raise KeyboardInterrupt
+
+    set_hooks([interrupted])
+    with pytest.raises(KeyboardInterrupt):
+        async with LifespanManager(well_behaved):
+            raise AssertionError("it was started")
+
+
 async def test_what_there_is_to_know(seen: Seen, anyio_backend_name: str) -> None:
     crashes = app(receives, sleeps(3), started, sleeps(0.5), raises(Boom("boom")))
     await drive_to_the_end(crashes)

@@ -380,6 +380,28 @@ async def test_on_crash_is_waited_for_if_the_driver_is_cancelled() -> None:
     assert ended == ["paged"]
 
 
+async def test_a_server_that_breaks_off_lets_on_crash_clean_up() -> None:
+    ended: list[str] = []
+    at = anyio.Event()
+
+    async def pages(crash: LifespanCrashed) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(1)
+            ended.append("paged")
+
+    async with plain_server(
+        LifespanMiddleware(app(*crashing(at, Boom())), on_crash=pages)
+    ) as server:
+        await server.ask("startup")
+        at.set()
+        await wait_all_tasks_blocked()
+        server.break_off()
+    assert ended == ["paged"]
+
+
 async def test_on_crash_that_cannot_be_cancelled_does_not_hold_up_the_shutdown(
     log: pytest.LogCaptureFixture,
 ) -> None:

@@ -19,7 +19,7 @@ from anylifespan import LifespanManager
 from anylifespan._core.log import Log
 from anylifespan._diagnosis import sampler
 from anylifespan._diagnosis.profile import Line, Profile
-from anylifespan._diagnosis.sampler import Sampler
+from anylifespan._diagnosis.sampler import Sample, Sampler
 from anylifespan._diagnosis.watchdog import time_reported
 
 BACKENDS: dict[str, Any] = {
@@ -203,6 +203,13 @@ def test_the_more_it_takes_to_look_the_rarer_it_is(
 
     profiled(run, startup)
     assert 2 <= len(looks) <= 5
+
+
+def test_the_longest_comes_first_and_the_shortest_are_left_out() -> None:
+    profile = Profile()
+    for line, seconds in ((1, 0.02), (2, 0.06), (3, 0.0005)):
+        profile.add(Sample(seconds, blocks=False, stacks=[(("main.py", line, "lifespan"),)]))
+    assert [line.line for line in profile.lines()] == [2, 1]
 
 
 def test_what_is_not_the_applications_is_not_blamed_on_it(run: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from apps import app, receives, sends, sleeps, started, stopped, well_behaved
+from apps import app, hangs, receives, sends, sleeps, started, stopped, well_behaved
 from starlette.applications import Starlette
 
 from anylifespan import LifespanManager, StartupFailed, StartupTimeout, lifespan_of
@@ -155,7 +155,17 @@ async def test_what_tasks_of_it_wait_for(log: Any) -> None:
         ]
 
 
-async def test_not_too_many_places(log: Any) -> None:
+async def test_nothing_is_reported_after_its_last_word(log: Any) -> None:
+    failing = app(receives, sends("lifespan.startup.failed", "no database"), hangs)
+    with pytest.raises(StartupFailed):
+        async with LifespanManager(failing, report_after=1):
+            raise AssertionError("it has started")
+    (message,) = log.messages
+    assert "still runs 5 seconds after it had sent lifespan.startup.failed" in message
+
+
+@pytest.mark.parametrize(("tasks", "too_many"), [(3, False), (4, True)])
+async def test_not_too_many_places(log: Any, tasks: int, too_many: bool) -> None:
     code = "async def load(number):\n"
     code += "".join(f" if number == {n}:\n  await anyio.sleep(6)\n" for n in range(9))
     names: dict[str, Any] = {"anyio": anyio, "__name__": "loads"}
@@ -163,13 +173,13 @@ async def test_not_too_many_places(log: Any) -> None:
 
     async def loads(receive: Any, send: Any) -> None:
         async with anyio.create_task_group() as task_group:
-            for one in range(9):
+            for one in range(tasks):
                 task_group.start_soon(names["load"], one)
 
     async with LifespanManager(app(receives, loads, started, receives, stopped)):
         (place,) = places(log)
-    assert place.count("; and at ") == 3
-    assert place.endswith("; and at 7 other places")
+    _, _, _, fourth = place.split("; and at ")
+    assert (fourth == "2 other places") is too_many
 
 
 async def test_no_line_of_its_own(log: Any) -> None:

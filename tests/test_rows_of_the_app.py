@@ -123,6 +123,18 @@ async def test_3_and_lingers(drive: Any, log: Any, passed: Any) -> None:
     assert levels(log) == [logging.WARNING, logging.INFO]
 
 
+async def test_3_and_again_which_gives_it_no_more_time(drive: Any, passed: Any) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            with pytest.raises(LifespanProtocolError):
+                await send({"type": "http.response.start"})
+            await anyio.sleep(3)
+
+    since = current_time()
+    await drive(LifespanManager(application))
+    assert passed(since, 5)
+
+
 async def test_4_raises_in_startup_in_mode_auto(drive: Any, log: Any) -> None:
     manager = LifespanManager(app(receives, raises(boom())))
     await drive(manager)
@@ -420,7 +432,9 @@ async def test_15_lingers_after_shutdown_complete(
     assert passed(since, 7 + left)
     assert manager.phase is Phase.STOPPED
     assert levels(log) == [logging.WARNING]
-    assert "after it had sent lifespan.shutdown.complete; cancelling it" in log.text
+    seconds = f"{left} second{'' if left == 1 else 's'}"
+    said = "it had sent lifespan.shutdown.complete"
+    assert f"still runs {seconds} after {said}; cancelling it" in log.text
     assert "in hangs" in log.text
 
 

@@ -283,6 +283,15 @@ async def test_c_raises_its_cancellation_by_a_crash_in_a_group() -> None:
                 raise BaseExceptionGroup("a task group of another kind", [exc]) from None
 
 
+async def test_c_the_traceback_is_that_of_the_body() -> None:
+    failing = app(receives, started, receives, sends("lifespan.shutdown.failed", "no luck"))
+    with pytest.raises(KeyError) as caught:
+        async with LifespanManager(failing):
+            raise KeyError("mine")
+    (place,) = caught.traceback
+    assert place.name == "test_c_the_traceback_is_that_of_the_body"
+
+
 @pytest.mark.parametrize("outcome", ["stopped", "failed"])
 async def test_d_leaves_in_another_task(backend: str, outcome: str) -> None:
     last = stopped if outcome == "stopped" else sends("lifespan.shutdown.failed", "no luck")
@@ -465,6 +474,28 @@ async def test_wait_crashed_returns_the_crash() -> None:
     assert str(await manager.wait_crashed()) == str(manager.crash)
     with pytest.raises(LifespanCrashed):
         await manager.shutdown()
+
+
+async def test_a_crash_that_another_caller_has_got_is_raised_by_the_block_too() -> None:
+    """It has cancelled the body."""
+
+    async def supervise() -> None:
+        await manager.wait_crashed()
+        with pytest.raises(LifespanCrashed):
+            await manager.shutdown()
+        got_it.set()
+
+    got_it = anyio.Event()
+    manager = LifespanManager(app(receives, started, sleeps(1), raises(ValueError("boom"))))
+    async with anyio.create_task_group() as task_group:
+        with pytest.raises(LifespanCrashed, match="boom"):
+            async with manager:
+                task_group.start_soon(supervise)
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await got_it.wait()
 
 
 async def test_an_exit_is_the_cause_of_the_crash_and_raised_by_shutdown() -> None:

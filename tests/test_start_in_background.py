@@ -143,6 +143,23 @@ async def test_a_server_that_breaks_off_has_it_cancelled() -> None:
     assert middleware.phase is Phase.STOPPED
 
 
+async def test_a_server_that_breaks_off_waits_for_its_end() -> None:
+    async def hangs_and_cleans_up(receive: Any, send: Any) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(2)
+            cleaned_up.append(True)
+
+    cleaned_up: list[bool] = []
+    async with plain_server(in_background(receives, hangs_and_cleans_up)) as server:
+        await server.ask("startup")
+        await wait_all_tasks_blocked()
+        server.break_off()
+    assert cleaned_up == [True]
+
+
 @pytest.mark.parametrize(
     ("steps", "kind"),
     [

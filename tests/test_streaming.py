@@ -767,6 +767,27 @@ async def test_who_waits_for_an_application_that_dies_gets_the_crash(
         await manager.shutdown()
 
 
+async def test_a_request_that_the_crash_has_left_is_over_when_the_client_is_closed() -> None:
+    ended: list[str] = []
+
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.5)
+            ended.append(scope["path"])
+
+    manager = LifespanManager(answers_lifespan(request, crash_after=1))
+    await manager.startup()
+    async with ASGIClient(manager) as client:
+        with pytest.raises(LifespanCrashed):
+            await client.get("/")
+    assert ended == ["/"]
+    with pytest.raises(LifespanCrashed):
+        await manager.shutdown()
+
+
 # The transport alone
 
 

@@ -112,6 +112,7 @@ async def test_what_an_application_sees() -> None:
             assert websocket.response.headers["x-name"] == "value"
     (scope,) = seen
     assert (scope["type"], scope["scheme"], scope["path"]) == ("websocket", "wss", "/a")
+    assert scope["server"] == ("shop.example", 443)
     assert scope["query_string"] == b"b=c"
     assert scope["subprotocols"] == ["a", "b"]
     assert scope["extensions"] == {"websocket.http.response": {}}
@@ -201,35 +202,35 @@ async def test_without_a_word_it_is_no_websocket() -> None:
                 raise AssertionError("it was not accepted")
 
 
+DENIAL = {"type": "websocket.http.response.start", "status": 403}
+CLOSE = {"type": "websocket.close"}
 WRONG = [
-    [{"type": "websocket.send", "text": "too early"}],
-    [ACCEPT, ACCEPT],
-    [ACCEPT, {"type": "websocket.http.response.start", "status": 403}],
-    [{"type": "http.response.start"}],
+    ([{"type": "websocket.send", "text": "too early"}], "not accepted"),
+    ([ACCEPT, ACCEPT], "accepted"),
+    ([ACCEPT, DENIAL], "accepted"),
+    ([ACCEPT, CLOSE, ACCEPT], "closed"),
+    ([{"type": "http.response.start"}], "not accepted"),
 ]
 
 
-@pytest.mark.parametrize("messages", WRONG)
-async def test_a_wrong_message_is_the_applications_error(messages: list[Any]) -> None:
+@pytest.mark.parametrize(("messages", "state"), WRONG)
+async def test_a_wrong_message_is_the_applications_error(messages: list[Any], state: str) -> None:
     async def request(scope: Any, receive: Any, send: Any) -> None:
         for message in messages:
             await send(message)
 
-    with pytest.raises(RuntimeError, match=f"unexpected {messages[-1]['type']} to WebSocket /"):
+    wrong = f"unexpected {messages[-1]['type']} to WebSocket /: it is {state}$"
+    with pytest.raises(RuntimeError, match=wrong):
         async with client_of(request) as client:
             async with client.websocket("/"):
                 await anyio.sleep(1)
 
 
 @pytest.mark.parametrize(
-    "messages",
-    [
-        [{"type": "websocket.http.response.start", "status": 403}, {"type": "websocket.close"}],
-        [{"type": "websocket.close"}, ACCEPT],
-    ],
+    ("messages", "state"), [([DENIAL, CLOSE], "denied"), ([CLOSE, ACCEPT], "closed")]
 )
 async def test_after_a_denial_it_is_logged(
-    messages: list[Any], log: pytest.LogCaptureFixture
+    messages: list[Any], state: str, log: pytest.LogCaptureFixture
 ) -> None:
     async def request(scope: Any, receive: Any, send: Any) -> None:
         for message in messages:
@@ -239,7 +240,8 @@ async def test_after_a_denial_it_is_logged(
         with pytest.raises(WebSocketUpgradeError):
             async with client.websocket("/"):
                 raise AssertionError("it was not accepted")
-    assert f"unexpected {messages[-1]['type']} to WebSocket /" in log.text
+    wrong = f"unexpected {messages[-1]['type']} to WebSocket /: it is {state}"
+    assert log.text.endswith(f"{wrong}\n")
 
 
 # Closing
@@ -381,6 +383,7 @@ async def test_one_that_the_client_has_closed_is_read_to_its_end() -> None:
             await stream.write(frames.send(CloseConnection(1000)))
             await stream.write(b"after the end")
             may_end.set()
+            assert await stream.read(100) == b""
             assert await stream.read(100) == b""
 
 

@@ -278,6 +278,18 @@ async def _corn(lifespan: Any, app: Any, state: dict[str, Any]) -> AsyncIterator
             task_group.cancel_scope.cancel()
 
 
+@other("Ray Serve's ASGIAppReplicaWrapper")
+async def ray_serve(app: Any) -> AsyncIterator[Any]:
+    from ray.serve._private.http_util import ASGIAppReplicaWrapper
+
+    replica = ASGIAppReplicaWrapper(lambda: app)
+    await replica._run_asgi_lifespan_startup()
+    try:
+        yield SimpleNamespace(app=replica, state=replica._serve_asgi_lifespan.state)
+    finally:
+        await replica.__del__()
+
+
 @other("Mangum's LifespanCycle")
 async def mangum(app: Any) -> AsyncIterator[Any]:
     """As its handler does, but in a loop that runs; its ``with`` block would run that itself."""

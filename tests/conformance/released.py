@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -28,6 +28,7 @@ BY_ITSELF, MIDDLEWARE, DROP_IN = "by itself", "with LifespanMiddleware", "by the
 _PYTHON = [sys.executable, "-m"]
 _BIND = ["-b", "{host}:{port}"]
 _PORT = ["--host", "{host}", "--port", "{port}"]
+_ADDRESS = ["--address", "{host}", "--port", "{port}"]
 _GUNICORN = [*_PYTHON, "gunicorn", *_BIND, "-w", "{workers}", "--no-control-socket"]
 _GUNICORN += ["--timeout", "15", "--graceful-timeout", "4"]
 
@@ -37,23 +38,30 @@ class Server:
     """A server as it is started.
 
     :ivar package: what has to be installed
-    :ivar options: what comes after ``python -m``, without the application
+    :ivar first: what comes before the application
     :ivar drop_in: the same for the server with the drop-in inside; None if there is none
+    :ivar last: what comes after the application
     """
 
     package: str
-    options: list[str]
+    first: list[str]
     drop_in: list[str] | None = None
+    last: Sequence[str] = ()
 
     def commands(self) -> dict[str, list[str]]:
         """By the way in which it is used."""
         commands = {
-            BY_ITSELF: [*self.options, "{app}"],
-            MIDDLEWARE: ["env", "APP={app}", *self.options, "with_middleware:app"],
+            BY_ITSELF: [*self.first, "{app}", *self.last],
+            MIDDLEWARE: ["env", "APP={app}", *self.first, "with_middleware:app", *self.last],
         }
         if self.drop_in is not None:
             commands[DROP_IN] = [*self.drop_in, "{app}"]
         return commands
+
+
+def _script(name: str) -> str:
+    """A command that is installed where Python is."""
+    return str(Path(sys.executable).with_name(name))
 
 
 def _uvicorn(module: str) -> list[str]:
@@ -94,6 +102,10 @@ SERVERS = {
         for backend in ("asyncio", "trio")
     },
     "daphne": Server("daphne", [*_PYTHON, "daphne", "-b", "{host}", "-p", "{port}"]),
+    # A module of Envoy, in Rust, that embeds Python.
+    "pyvoy": Server("pyvoy", [_script("pyvoy"), "--websockets"], last=_ADDRESS),
+    # uWebSockets, in C++.
+    "socketify": Server("socketify", [*_PYTHON, "socketify"], last=_PORT),
 }
 DISTRIBUTIONS = [
     *dict.fromkeys(server.package for server in SERVERS.values()),
@@ -102,6 +114,7 @@ DISTRIBUTIONS = [
     "async-asgi-testclient",
     "asgi-tools",
     "mangum",
+    "ray",
 ]
 
 

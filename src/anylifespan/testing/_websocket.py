@@ -64,7 +64,6 @@ class WebSocketExchange(Exchange):
         elif kind == "websocket.close" and not self._is_denied:
             if self._is_closed:
                 return await self._send_to_nobody()
-            self.is_complete = True
             self.close(message.get("code", _NORMAL), message.get("reason") or "")
         elif kind == "websocket.send" and self._is_accepted:
             if self._is_closed:
