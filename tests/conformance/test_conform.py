@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,6 +19,7 @@ import pytest
 from test_cli import check_that_it_is_said_as_json
 
 from anylifespan.conformance import cases
+from anylifespan.conformance._process import sigint_not_ignored
 
 pytestmark = pytest.mark.processes
 
@@ -343,3 +345,35 @@ def test_a_signal_leaves_no_server_behind(number: signal.Signals, tmp_path: Path
         kit.wait(LIMIT)
     assert kit.returncode == (1 if number is signal.SIGINT else 128 + number)
     assert not any(processes_of(int(pid)) for pid in pids.read_text().split())
+
+
+# Where it runs
+
+
+def test_servers_do_not_ignore_sigint_where_this_process_does() -> None:
+    """As in the background of a shell."""
+    command = [sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGINT))"]
+
+    def of_a_process() -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with sigint_not_ignored():
+            assert "default_int_handler" in of_a_process()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_in_another_thread_signals_are_left_alone() -> None:
+    def handler() -> object:
+        with sigint_not_ignored():
+            return signal.getsignal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(handler).result() is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

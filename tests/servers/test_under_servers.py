@@ -41,7 +41,8 @@ ANYCORN: dict[str, int | tuple[int, int]] = {
     "hangs in shutdown": EITHER,
 }
 UVICORN: dict[str, int | tuple[int, int]] = {
-    **dict.fromkeys((*STOPS, "hangs in shutdown"), TERMINATED),
+    **dict.fromkeys(STOPS, TERMINATED),
+    "hangs in shutdown": 1,
     "hangs in startup": 3,
     "is interrupted in startup": BY_SIGINT,
     "is terminated in startup": BY_SIGTERM,
@@ -58,7 +59,7 @@ STATUSES: dict[tuple[str, str], dict[str, int | tuple[int, int]]] = {
     ),
     ("middleware", "anycorn, asyncio"): ANYCORN,
     ("middleware", "anycorn, trio"): ANYCORN,
-    ("middleware", "daphne"): {"crashes": 1},
+    ("middleware", "daphne"): {"crashes": 1, "hangs in shutdown": 1},
     ("drop-in", "uvicorn"): UVICORN,
     ("drop-in", "gunicorn"): {"hangs in startup": 3, "fails to start": 3},
 }

@@ -31,6 +31,10 @@ _NO_SERVERS = {
 }
 # Servers that handle SIGINT alone, by KeyboardInterrupt, or no signals in their workers.
 _SERVERS_WITHOUT_SIGTERM = {"anycorn", "hypercorn"}
+# Servers that end by the signal which stopped them, or with status 0, whatever the shutdown has
+# come to; and those that run one of them in their workers, whose status nobody looks at.
+_SERVERS_WITHOUT_FAILURES = {"daphne", "uvicorn"}
+_SUPERVISORS = {"gunicorn"}
 _WORKERS = {"anyio_worker", "asyncio_worker", "trio_worker", "uvloop_worker"}
 
 # Seconds that an event loop has to end.
@@ -45,10 +49,12 @@ class Server:
         comes to where one of Ctrl-C would, and not to the task that wants the server stopped.
     :ivar is_stopping: whether this worker is to stop, where its supervisor does not send it a
         signal; None where signals come
+    :ivar hides_failures: whether its process ends after a failed shutdown as after any other
     """
 
     stop: Callable[[], None]
     is_stopping: Callable[[], bool] | None = None
+    hides_failures: bool = False
 
     async def exit(self, raised: BaseException) -> None:
         """Have the process end with a status, now that the server has nothing left to do.
@@ -76,9 +82,11 @@ def find_server() -> Server | None:
         if server is not None:
             return server
         numbers.append(signal.SIGINT)
+    hides_failures = bool(modules & _SERVERS_WITHOUT_FAILURES) and not modules & _SUPERVISORS
     for number in numbers:
         if callable(signal.getsignal(number)):
-            return Server(partial(_send_to_this_process, number))
+            stop = partial(_send_to_this_process, number)
+            return Server(stop, hides_failures=hides_failures)
     return None
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from ._case import Case, Verdict
 from ._play import play
-from ._process import Processes
+from ._process import Processes, sigint_not_ignored
 
 # Judges cases that share a scenario, with a process that runs among others.
 Judge = Callable[[Sequence[Case], Processes], list[Verdict]]
@@ -27,7 +27,7 @@ def judge(cases: Iterable[Case], judge_together: Judge, *, jobs: int) -> Iterato
     for case in cases:
         by_scenario.setdefault(id(case.scenario), []).append(case)
     among = Processes()
-    with ThreadPoolExecutor(jobs) as pool:
+    with sigint_not_ignored(), ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(judge_together, group, among) for group in by_scenario.values()]
         try:
             for future in as_completed(futures):

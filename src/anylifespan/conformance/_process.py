@@ -9,8 +9,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ._client import HOST, TICK
@@ -19,6 +19,23 @@ from ._client import HOST, TICK
 LIMIT = 30.0
 # Seconds that processes have to notice that the one which started them has ended.
 _STRAGGLERS = 5.0
+
+
+@contextmanager
+def sigint_not_ignored() -> Iterator[None]:
+    """Have processes that are started meanwhile begin with SIGINT as a terminal has it.
+
+    A shell has its background jobs ignore it, and so would their processes, and some servers.
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if not ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Processes:

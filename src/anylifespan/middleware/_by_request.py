@@ -123,7 +123,7 @@ async def _shut_down(run: Run) -> None:
         await run.stop()
     except LifespanError as error:
         DEFAULT_LOG.error("%s", in_full(error))
-        await run.exit_if_crashed()
+        await run.exit_after_failure()
 
 
 def _shut_down_with_reactor(run: Run) -> None:

@@ -168,7 +168,7 @@ class Run(LifespanManager):
             await send({"type": "lifespan.shutdown.complete"})
             return
         try:
-            await self.exit_if_crashed()
+            await self.exit_after_failure()
         finally:
             if not self._ends_unasked:
                 await _send_failed(send, "shutdown", error)
@@ -241,10 +241,16 @@ class Run(LifespanManager):
             if self._call is not None:
                 await self._call.wait_ended()
 
-    async def exit_if_crashed(self) -> None:
-        """End the server's process, if it is stopped because of a crash."""
-        if self._server is not None and self._has_stopped_server:
-            await self._server.exit(self._raised_on_crash or SystemExit(1))
+    async def exit_after_failure(self) -> None:
+        """End the process of a server that would end as if nothing had failed.
+
+        That is one that was stopped because of a crash, and some that a signal has stopped.
+        """
+        server = self._server
+        if server is None:
+            return
+        if self._has_stopped_server or (self._signal is not None and server.hides_failures):
+            await server.exit(self._raised_on_crash or SystemExit(1))
 
     async def _bring_up(self) -> None:
         with self._reporting("startup", self._startup_timeout):

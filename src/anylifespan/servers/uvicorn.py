@@ -203,7 +203,8 @@ class Lifespan:
     async def shutdown(self) -> None:
         """Shut the application down, if it has a lifespan.
 
-        :raises SystemExit: if it has crashed while it was serving
+        :raises SystemExit: with status 1, if it has crashed while it was serving, or a signal has
+            come and its shutdown fails
         """
         if self._watcher is not None:
             self._watcher.cancel()
@@ -231,7 +232,7 @@ class Lifespan:
                 await self._manager.shutdown()
         except LifespanError as error:
             self._fail("shutdown", error)
-            if isinstance(error, LifespanCrashed):
+            if isinstance(error, LifespanCrashed) or self._signal:
                 # Otherwise Uvicorn would end with the signal by which it was stopped, which a
                 # supervisor takes for a proper end.
                 sys.exit(1)
