@@ -108,7 +108,7 @@ TESTS = {
     "pytest_plugin/_by_anyio pytest_plugin/_by_asyncio pytest_plugin/_by_trio": [
         ["test_plugin_runners"]
     ],
-    "_diagnosis/leaks": [["test_leaks"]],
+    "_diagnosis/leaks _diagnosis/files": [["test_leaks"]],
     "_diagnosis/watchdog": [["test_watchdog", "test_limits"], ["test_cli"]],
     "_diagnosis/origins": [["test_leaks"]],
     "_process/signals": [

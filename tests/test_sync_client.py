@@ -407,8 +407,8 @@ def test_one_that_the_application_closes(client_of: ClientOf) -> None:
         await send(ACCEPT)
         await send({"type": "websocket.close", "code": 4001, "reason": "sold out"})
 
-    with client_of(answers_lifespan(request)) as client, client.websocket("/") as websocket:
-        with pytest.raises(WebSocketClosed) as info:
+    with client_of(answers_lifespan(request)) as client:
+        with pytest.raises(WebSocketClosed) as info, client.websocket("/") as websocket:
             websocket.receive_text()
     assert (info.value.code, info.value.reason) == (4001, "sold out")
 
@@ -581,6 +581,21 @@ def test_the_transport_with_a_client_of_httpx2() -> None:
             with httpx2.Client(transport=transport, base_url="http://test") as client:
                 assert client.get("/price").json() == 3
             transport.close()  # again, which is harmless
+
+
+def test_the_transport_by_its_defaults() -> None:
+    clients: list[Any] = []
+
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        clients.append(scope["client"])
+        raise Boom("no stock")
+
+    with start_blocking_lifespan(answers_lifespan(request)) as lifespan:
+        transport = ASGISyncTransport(lifespan)
+        with httpx2.Client(transport=transport, base_url="http://test") as client:
+            with pytest.raises(Boom, match="no stock"):
+                client.get("/")
+    assert clients == [("127.0.0.1", 123)]
 
 
 def test_a_client_for_an_application_that_is_up() -> None:
