@@ -1,4 +1,4 @@
-"""Asking the application's own objects what they are, whatever they do then."""
+"""Ask the application's own objects for something, even if their code raises."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _enters_a_block(code: CodeType, at: int) -> bool:
 
 @lru_cache(maxsize=256)
 def _yields_in_its_block(code: CodeType, at: int) -> bool:
-    """Whether an asynchronous generator yields in the block that it enters there.
+    """Whether an asynchronous generator yields inside the block that it is entering.
 
     Where it calls what enters on its behalf, that may be meant for any of the blocks around; if
     there is none, for all of the generator.

@@ -46,7 +46,7 @@ class EventLoop(ABC):
     _current_token: Callable[[], object]
 
     def is_running(self) -> bool:
-        """Whether this is run by it; not so if it was closed, and a coroutine with it."""
+        """Whether it runs the caller. It does not if it was closed, and the coroutine with it."""
         try:
             return self._current_token() is self.token
         except RuntimeError:
@@ -62,7 +62,7 @@ class EventLoop(ABC):
 
     @abstractmethod
     def when_done(self, task: Any, callback: Callable[[BaseException | None], None]) -> None:
-        """Have something called when a task has ended, if that can be unexpected.
+        """Call something when a task has ended, if it can end unexpectedly.
 
         :param callback: gets what the task has raised
         """

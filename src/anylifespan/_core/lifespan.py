@@ -1,14 +1,14 @@
 """The lifespan itself: one task that awaits the application, inside one cancel scope.
 
-Events reach the application through a memory object stream; that it has come to a decision comes
-back through another, whose end says that the application has ended. What a decision *means* is the
-protocol's business, and what to tell the caller is the manager's.
+Events reach the application through one memory object stream. Its decisions come back through
+another, which is closed when the application has ended. What a decision *means* is up to the
+protocol, and what the caller is told is up to the manager.
 
-Time is kept by whoever waits for the lifespan: a limit is the deadline of the cancel scope around
-that wait. So the application can be looked at where it stands before it is cancelled, and one that
-ignores its cancellation is noticed by the same means.
+Whoever waits for the lifespan keeps the time: a limit is the deadline of the cancel scope around
+that wait. So there is a moment to look where the application is waiting before it is cancelled, and
+an application that ignores its cancellation is noticed in the same way.
 
-Whatever happens is acted upon first, and logged when that is done.
+Everything is acted upon first, and logged afterwards.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def current_lifespan() -> Lifespan | None:
 
 
 class _Over(Exception):
-    """Ends an application that waits for an event after its last word, and shields itself."""
+    """Ends an application that asks for another event after its last message, in a shield."""
 
 
 @protected

@@ -310,8 +310,8 @@ class LifespanManager:
     async def wait_crashed(self) -> LifespanCrashed:
         """Wait until the application dies while serving; for a server's own supervision.
 
-        :return: how it died, as :attr:`crash` has it. Without a crash this never returns, after the
-            shutdown neither.
+        :return: how it died, as :attr:`crash` has it. Without a crash this never returns, not even
+            after the shutdown.
         :raises RuntimeError: in another event loop
         """
         self._check_loop("wait_crashed()")

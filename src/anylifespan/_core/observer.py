@@ -52,7 +52,7 @@ class Observer:
         self._hooks.enter()
 
     def as_reported(self, error: BaseException | None) -> BaseException | None:
-        """The error as hooks have got it: they may go by the identity of what is raised."""
+        """The very error that the hooks got, so that they can compare it with what is raised."""
         return self._error if type(self._error) is type(error) else error
 
     def update(self, lifespan: Lifespan) -> None:

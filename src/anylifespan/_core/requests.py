@@ -18,8 +18,8 @@ class Variables:
     """The context variables that requests get from the startup, each with its value.
 
     :ivar given: those that the application set: every request gets them
-    :ivar lent: those that it found set: a request gets them that has none. It may have set them, to
-        the very object that they had before, which nothing shows.
+    :ivar lent: those that were set before it started, and have the same value still. Requests that
+        have no value get this one, because the application may have set it again.
     """
 
     __slots__ = ("given", "lent")

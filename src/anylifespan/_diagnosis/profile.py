@@ -1,4 +1,4 @@
-"""Where the time of a phase has gone, by the user's own lines: waiting apart from blocking."""
+"""Where the time of a phase went, by line of the user's code, waiting and blocking separately."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class Sampler(threading.Thread):
 
 
 def _cpu_clock(thread: int) -> Callable[[], float]:
-    """A clock of the time that a thread has run; one that stands still, where there is none."""
+    """A clock of the CPU time of a thread; it stands still on platforms without one."""
     clock_of = getattr(time, "pthread_getcpuclockid", None)  # Windows has none
     return (lambda: 0.0) if clock_of is None else partial(time.clock_gettime, clock_of(thread))
 

@@ -20,7 +20,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def are_handled() -> bool:
-    """Whether somebody handles signals, in the main thread, which is the running one."""
+    """Whether this is the main thread, and a signal handler is installed."""
     return _in_main_thread() and callable(signal.getsignal(signal.SIGTERM))
 
 
@@ -110,7 +110,7 @@ def outliving_sigterm(will_end: Callable[[], bool]) -> Iterator[None]:
 
 
 async def call_at_each(callback: Callable[[], object]) -> None:
-    """Call back at each signal, in the place of other handlers, until this is cancelled."""
+    """Call back at each signal, instead of other handlers, until this is cancelled."""
     if not _in_main_thread():
         return
     with anyio.open_signal_receiver(*_SIGNALS) as signals:

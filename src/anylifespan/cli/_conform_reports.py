@@ -101,7 +101,7 @@ def _judged(counts: Counter[str]) -> int:
 
 
 def summary(results: Iterable[Result]) -> dict[str, Counter[str]]:
-    """How many there are of each standing, by strength."""
+    """The number of cases of each standing, by strength."""
     counts: dict[str, Counter[str]] = {}
     for result in results:
         counts.setdefault(str(result.case.strength), Counter())[result.standing] += 1

@@ -1,4 +1,4 @@
-"""A fresh process for lifespans: what the application does to it is a result, whatever it is."""
+"""Runs lifespans in a fresh process: whatever the application does to it is a result."""
 
 from __future__ import annotations
 

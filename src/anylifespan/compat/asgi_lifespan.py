@@ -25,8 +25,9 @@ class LifespanNotSupported(LifespanUnsupported):
 class LifespanManager:
     """``async with LifespanManager(app) as manager``: the application is up, as ``manager.app``.
 
-    As asgi-lifespan's, but that the application is shut down after an exception in the block too,
-    each request has a state of its own, and nothing is waited for that will not come.
+    It works as asgi-lifespan's, with three differences: the application is also shut down after an
+    exception in the block, each request has its own copy of the state, and a crash of the
+    application ends the wait for its answer.
 
     :param app: an ASGI application
     :param startup_timeout: seconds the startup may take; None for no limit

@@ -14,7 +14,7 @@ Judge = Callable[[Sequence[Case], Processes], list[Verdict]]
 
 
 class CannotRun(Exception):
-    """What is put through the cases cannot be run at all."""
+    """The server or driver cannot be run at all."""
 
 
 def judge(cases: Iterable[Case], judge_together: Judge, *, jobs: int) -> Iterator[Verdict]:

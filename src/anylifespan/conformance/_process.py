@@ -54,7 +54,7 @@ class Processes:
         self._running.discard(process)
 
     def kill(self) -> None:
-        """Kill all, and those to come, so that the threads find that theirs has ended."""
+        """Kill all of them, and those started later, so that no thread waits for its own."""
         self._are_killed = True
         for process in tuple(self._running):
             process.kill_group()

@@ -304,9 +304,9 @@ class Run(LifespanManager):
             self._answer_crash()
 
     def _failure_at_the_stop(self) -> BaseException | None:
-        """What was wrong with a startup that failed, or was over, in the moment of the stop.
+        """The error of a startup that failed or ended at the very moment of the stop.
 
-        Its own task was cancelled, which is raised there before anything else.
+        Its own task was cancelled, and the cancellation is raised there before anything else.
         """
         if self._background is None or self._is_up or self._lifespan is None:
             return None
@@ -356,6 +356,6 @@ async def _send_failed(send: Send, phase: str, error: LifespanError) -> None:
 
 
 def _bare(error: LifespanError) -> BaseException:
-    """What the application has raised, if that is what the error is about."""
+    """The exception that the application raised, if the error is about one."""
     ours = isinstance(error, (LifespanUnsupported, StartupTimeout, ShutdownTimeout))
     return error if ours or error.__cause__ is None else error.__cause__

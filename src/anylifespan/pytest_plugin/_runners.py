@@ -33,7 +33,7 @@ def runs(item: pytest.Item) -> None:
 
 
 def fixture_for(what: str, request: pytest.FixtureRequest) -> object:
-    """The value of a fixture, by the plugin that runs the present test.
+    """The value of a fixture, from the plugin that runs the current test.
 
     :param what: ``"lifespan"`` or ``"client"``
     """

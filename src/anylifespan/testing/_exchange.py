@@ -157,7 +157,7 @@ class Exchange(ABC):
             await self.over.wait()
 
     def is_well(self) -> bool:
-        """Whether there is nothing wrong with a response that has come to its end."""
+        """Whether the response is complete, and nothing has gone wrong."""
         return self.is_complete and self.raised is None and self.failure is None
 
     def take_raised(self) -> BaseException | None:

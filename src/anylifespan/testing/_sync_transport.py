@@ -103,7 +103,7 @@ class ASGISyncTransport(httpx.BaseTransport):
 
 
 class _RequestBody(httpx.AsyncByteStream):
-    """One that can only be read by synchronous code."""
+    """The body of a request, which only synchronous code can read."""
 
     def __init__(self, body: Any) -> None:
         self._parts = iter(body)
@@ -121,7 +121,7 @@ class _RequestBody(httpx.AsyncByteStream):
 
 
 class _ResponseBody(httpx.SyncByteStream):
-    """That of a response, as the application sends it."""
+    """The body of a response, as the application sends it."""
 
     def __init__(self, transport: ASGISyncTransport, body: Body) -> None:
         self._transport = transport

@@ -40,9 +40,9 @@ class ASGITransport(httpx.AsyncBaseTransport):
         async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
             ...
 
-    It is for the place of ``ASGITransport`` of httpx2 or httpx, where a response can be read only
-    when it is over. Here both bodies stream, WebSockets work, the read timeout of the client is
-    kept, and no request is left running when the client is closed.
+    Use it in place of ``ASGITransport`` of httpx2 or httpx, which returns a response only when that
+    is complete. Here both bodies stream, WebSockets work, the client's read timeout applies, and no
+    request is left running when the client is closed.
 
     An application sees what it would see under a server: ``http.disconnect`` once its response is
     complete or the client has left it, and a ``send()`` that waits while the client does not read.
@@ -51,8 +51,8 @@ class ASGITransport(httpx.AsyncBaseTransport):
 
     :param app: an ASGI application
     :param raise_app_exceptions: whether what the application raises in a request is raised where
-        the client waits for the response. Else it is logged, and the client sees what it would see
-        of a server: status 500, or a response that is broken off.
+        the client waits for the response. Otherwise it is logged, and the client sees what a server
+        would send: status 500, or a response that breaks off.
     :param root_path: the ``root_path`` of each request
     :param client: the ``client`` of each request: host and port
     :param drain_timeout: seconds that a request may go on when the client has left it: after that
@@ -166,7 +166,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
             await exchange.wait_over(self._drain_timeout)
 
     async def close(self, exchange: Exchange) -> None:
-        """The same, and what the application has raised is raised."""
+        """Leave a request, and raise what the application raised in it."""
         await self.leave(exchange)
         self._raise_what_is_left([exchange])
 
@@ -324,7 +324,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
 
 
 class Body(httpx.AsyncByteStream):
-    """That of a response, as the application sends it."""
+    """The body of a response, as the application sends it."""
 
     def __init__(self, transport: ASGITransport, exchange: Exchange, timeout: float | None) -> None:
         self._transport = transport
