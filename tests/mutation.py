@@ -55,7 +55,7 @@ TESTS = {
     ],
     "_core/lifespan _core/mailbox _core/ranks _core/outcome": [
         *ROWS,
-        ["test_limits", "test_hostile", "test_where", *EVERY],
+        ["test_limits", "test_hostile", "test_where", "test_progress", "test_hooks", *EVERY],
         ["test_ctrl_c"],
     ],
     "_core/requests": [*ROWS, ["test_requests", "test_hooks"], ["test_compose", "test_middleware"]],

@@ -179,7 +179,7 @@ async def test_not_too_many_places(log: Any, tasks: int, too_many: bool) -> None
     async with LifespanManager(app(receives, loads, started, receives, stopped)):
         (place,) = places(log)
     _, _, _, fourth = place.split("; and at ")
-    assert (fourth == "2 other places") is too_many
+    assert fourth.endswith("other places") is too_many
 
 
 async def test_no_line_of_its_own(log: Any) -> None:
