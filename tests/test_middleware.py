@@ -41,6 +41,7 @@ from anylifespan import (
     StartupTimeout,
 )
 from anylifespan._process.server import Server, find_server, terminate
+from anylifespan.testing import asgi_client
 
 pytestmark = pytest.mark.anyio
 
@@ -572,6 +573,45 @@ def test_a_crash_stops_a_server_by_its_signal(backend: str) -> None:
         assert (answers, exits) == ([], [1])
 
 
+def test_a_crash_under_our_manager_signals_nobody(backend: str) -> None:
+    """Outside of pytest, and in a process that handles SIGTERM."""
+
+    async def drive() -> None:
+        at = anyio.Event()
+        try:
+            async with LifespanManager(LifespanMiddleware(app(*crashing(at, Boom())))):
+                at.set()
+                await anyio.sleep_forever()
+        except LifespanCrashed as crash:
+            crashes.append(crash)
+
+    name, options = BACKENDS[backend]()
+    crashes: list[LifespanCrashed] = []
+    with handled(signal.SIGTERM) as received:
+        as_a_server_would(lambda: anyio.run(drive, backend=name, backend_options=options))
+    assert received == []
+    assert len(crashes) == 1
+
+
+def test_a_client_for_tests_is_no_server(backend: str) -> None:
+    """Nor outside of pytest, where a request may start what is mounted."""
+    found: list[Server | None] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        found.append(find_server())
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body"})
+
+    async def drive() -> None:
+        async with asgi_client(application, mode="off") as client:
+            await client.get("/")
+
+    name, options = BACKENDS[backend]()
+    with handled(signal.SIGTERM):
+        as_a_server_would(lambda: anyio.run(drive, backend=name, backend_options=options))
+    assert found == [None]
+
+
 def test_the_end_of_the_event_loop_stops_nobody(backend: str) -> None:
     """An application that a request has started is cancelled with it, which is no crash."""
     name, options = BACKENDS[backend]()
@@ -639,11 +679,35 @@ def found_here() -> Any:
 
 def called_from(module: str, function: str, call: Callable[[], Any]) -> Any:
     """What the call returns, from a function of some module, in a thread."""
+    returned: list[Any] = []
+    as_a_server_would(lambda: returned.append(function_of(module, function, call)()))
+    return returned[0]
+
+
+def function_of(module: str, function: str, call: Callable[[], Any]) -> Any:
     namespace: dict[str, Any] = {"__name__": module, "call": call}
     exec(f"def {function}(): return call()", namespace)
-    returned: list[Any] = []
-    as_a_server_would(lambda: returned.append(namespace[function]()))
-    return returned[0]
+    return namespace[function]
+
+
+@pytest.mark.parametrize(
+    ("modules", "hides_failures"),
+    [
+        (["uvicorn.server"], True),
+        (["daphne.server"], True),
+        (["granian.server"], False),
+        (["gunicorn.workers.base", "uvicorn.server"], False),
+    ],
+)
+def test_which_servers_end_as_if_their_shutdown_had_not_failed(
+    modules: list[str], hides_failures: bool
+) -> None:
+    call = found_here
+    for module in reversed(modules):
+        call = function_of(module, "serve", call)
+    with handled(signal.SIGTERM):
+        server = called_from("__main__", "main", call)
+    assert server.hides_failures is hides_failures
 
 
 def test_hypercorn_on_trio_handles_sigint_alone() -> None:

@@ -22,13 +22,16 @@ from .._core.hosting import event_loop, on_trio
 # Who drives an application in the process of somebody else.
 _NO_SERVERS = {
     "_pytest",
-    "anylifespan._core.lifespan",
+    "anylifespan.testing",
     "asgi_lifespan",
     "asgi_tools",
     "async_asgi_testclient",
     "starlette.testclient",
     "unittest",
 }
+# Under one of these it may drive an application, instead of the server's own driver.
+_OUR_DRIVER = "anylifespan._core.lifespan"
+_SERVERS = {"anycorn", "daphne", "granian", "gunicorn", "hypercorn", "uvicorn"}
 # Servers that handle SIGINT alone, by KeyboardInterrupt, or no signals in their workers.
 _SERVERS_WITHOUT_SIGTERM = {"anycorn", "hypercorn"}
 # Servers that end by the signal which stopped them, or with status 0, whatever the shutdown has
@@ -74,7 +77,7 @@ def find_server() -> Server | None:
     """The server that has called; None if whoever has called is none."""
     callers = list(_callers())
     modules = {prefix for frame in callers for prefix in _prefixes(_module_of(frame))}
-    if modules & _NO_SERVERS:
+    if modules & _NO_SERVERS or (_OUR_DRIVER in modules and not modules & _SERVERS):
         return None
     numbers = [signal.SIGTERM]
     if modules & _SERVERS_WITHOUT_SIGTERM:
@@ -121,11 +124,8 @@ def _send_to_this_process(number: signal.Signals) -> None:
 
 
 def _callers() -> Iterator[FrameType]:
-    """The frames that lead here, but for those of this library."""
+    """The frames that lead here."""
     frame: FrameType | None = sys._getframe()
-    ours = __name__.partition(".")[0]
-    while frame is not None and _module_of(frame).startswith(f"{ours}."):
-        frame = frame.f_back
     while frame is not None:
         yield frame
         frame = frame.f_back
