@@ -6,9 +6,10 @@ import multiprocessing
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import anyio
@@ -39,6 +40,7 @@ from anylifespan import (
     ShutdownTimeout,
     StartupFailed,
     StartupTimeout,
+    with_lifespan,
 )
 from anylifespan._process.server import Server, find_server, terminate
 from anylifespan.testing import asgi_client
@@ -587,10 +589,34 @@ def test_a_crash_under_our_manager_signals_nobody(backend: str) -> None:
 
     name, options = BACKENDS[backend]()
     crashes: list[LifespanCrashed] = []
+    run = partial(anyio.run, drive, backend=name, backend_options=options)
     with handled(signal.SIGTERM) as received:
-        as_a_server_would(lambda: anyio.run(drive, backend=name, backend_options=options))
+        as_a_server_would(run)
+        as_a_server_would(function_of("uvicorn.server", "serve", run))  # as a drop-in is called
     assert received == []
-    assert len(crashes) == 1
+    assert len(crashes) == 2
+
+
+def test_a_crash_of_a_part_stops_the_server_which_runs_the_whole(backend: str) -> None:
+    """Else the whole could only raise, which servers do not look at while they serve."""
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        yield
+
+    async def serve() -> None:
+        at = anyio.Event()
+        part = LifespanMiddleware(app(*crashing(at, Boom())))
+        async with plain_server(with_lifespan(part, lifespan)) as server:
+            await server.ask("startup")
+            at.set()
+            await wait_all_tasks_blocked()
+
+    name, options = BACKENDS[backend]()
+    run = partial(anyio.run, serve, backend=name, backend_options=options)
+    with handled(signal.SIGTERM) as received:
+        as_a_server_would(function_of("uvicorn.server", "serve", run))
+    assert received == [signal.SIGTERM]
 
 
 def test_a_client_for_tests_is_no_server(backend: str) -> None:

@@ -276,6 +276,8 @@ class _Part(LifespanManager):
         that one's too, and so is the end of its time
     """
 
+    _acts_on_crash = False
+
     def __init__(
         self,
         app: ASGIApp,
@@ -342,6 +344,7 @@ class _AtOnce:
             self._lifespan, mode="on", startup_timeout=None, shutdown_timeout=None
         )
         self.manager._whole = whole
+        self.manager._acts_on_crash = False
         self._parts = parts
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -87,6 +87,7 @@ class Lifespan:
     """
 
     __slots__ = (
+        "_acts_on_crash",
         "_cancel_scope",
         "_cancelled_at",
         "_context",
@@ -136,6 +137,7 @@ class Lifespan:
         required: bool,
         whole: Lifespan | None,
         crashes_alone: bool,
+        acts_on_crash: bool,
         ends_with_loop: bool,
         event_loop: EventLoop,
         shield: bool,
@@ -180,6 +182,7 @@ class Lifespan:
         self.was_waited_for = False
         self._whole = whole
         self._crashes_alone = crashes_alone
+        self._acts_on_crash = acts_on_crash  # whoever drives it does
         self._ends_with_loop = ends_with_loop  # nobody is there to shut it down
         self._parts: list[Lifespan] = []
         if whole is not None:
@@ -204,6 +207,12 @@ class Lifespan:
     def is_over_with_loop(self) -> bool:
         """Whether it has ended as the tasks of an event loop do, with nobody to shut it down."""
         return self._ends_with_loop and isinstance(self.raised, self.event_loop.cancelled)
+
+    @property
+    def crash_is_acted_on(self) -> bool:
+        """Whether a driver of this library acts on its crash, or on that of its whole."""
+        whole = self._whole
+        return self._acts_on_crash if whole is None else whole.crash_is_acted_on
 
     # The application's side
 

@@ -72,6 +72,7 @@ class LifespanManager:
 
     _whole: Lifespan | None = None  # that of which this one is a part
     _crashes_alone = False  # whether that one lives on if this one crashes
+    _acts_on_crash = True  # not so if it can only raise, where a server may not look
     _context: Context | None = None  # where startup() has the application run; None: as the caller
     _outer_scope: Mapping[str, Any] = MappingProxyType({})  # more for that of the application
 
@@ -359,6 +360,7 @@ class LifespanManager:
             required=self._mode == "on",
             whole=self._whole,
             crashes_alone=self._crashes_alone,
+            acts_on_crash=self._acts_on_crash,
             ends_with_loop=self._context is not None,
             event_loop=self._event_loop,
             shield=shield,

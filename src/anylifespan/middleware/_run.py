@@ -87,6 +87,8 @@ class Run(LifespanManager):
         self._open = ExitStack()
         self._what_to_do_on_crash = on_crash
         self._server = server
+        # Whoever drives it knows better how to stop the server.
+        self._only_raises = whole is not None and whole.crash_is_acted_on
         self._drain: Drain
         self._has_stopped_server = False  # because of a crash
         self._drain_timeout = check_seconds("drain_timeout", drain_timeout)
@@ -247,7 +249,7 @@ class Run(LifespanManager):
         That is one that was stopped because of a crash, and some that a signal has stopped.
         """
         server = self._server
-        if server is None:
+        if server is None or self._only_raises:
             return
         if self._has_stopped_server or (self._signal is not None and server.hides_failures):
             await server.exit(self._raised_on_crash or SystemExit(1))
@@ -327,7 +329,7 @@ class Run(LifespanManager):
         self._end_driver()
 
     def _end_driver(self) -> None:
-        if self._server is None:
+        if self._server is None or self._only_raises:
             self._ends_unasked = True
             if self._serving is not None:
                 self._serving.cancel()
