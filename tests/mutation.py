@@ -59,7 +59,8 @@ TESTS = {
         ["test_ctrl_c"],
     ],
     "_core/requests": [*ROWS, ["test_requests", "test_hooks"], ["test_compose", "test_middleware"]],
-    "_core/log _core/options _core/application _core/attempt _core/exceptions": [
+    "_core/options": [*ROWS, ["test_testing", "test_limits"]],
+    "_core/log _core/application _core/attempt _core/exceptions": [
         *ROWS,
         ["test_hostile", "test_limits"],
         ["test_compose", "test_middleware", "test_start_in_background", "test_every_behaviour"],

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from anylifespan._process.signals import Signals
+
 TESTS = Path(__file__).parent
 LIMIT = 30  # seconds for a process to end, on a slow machine
 TIMEOUTS = ("--startup-timeout", "0.1", "--shutdown-timeout", "0.1")
@@ -510,3 +512,11 @@ def test_check_shows_some_keys_of_a_large_state() -> None:
     text = " ".join(done.stdout.split())
     assert "a_rather_long_key_05 and 24 more" in text
     assert "a_rather_long_key_06" not in text
+
+
+def test_signals_are_handled_as_before_when_it_is_over() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    with Signals(lambda: None):
+        assert all(a != b for a, b in zip(before, map(signal.getsignal, numbers), strict=True))
+    assert [signal.getsignal(number) for number in numbers] == before

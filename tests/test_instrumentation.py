@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -28,7 +29,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from anylifespan import LifespanError, LifespanManager, LifespanMiddleware
+from anylifespan import LifespanError, LifespanManager, LifespanMiddleware, combine
 from anylifespan.instrumentation import set_hooks
 from anylifespan.instrumentation.logging import LoggingHook
 from anylifespan.instrumentation.opentelemetry import OpenTelemetryHook
@@ -229,6 +230,22 @@ async def test_what_is_kept_is_exported_in_the_end(application: Any, timeout: fl
     assert bool(exported) == bool(timeout)
     telemetry.tracer_provider.shutdown()
     telemetry.logger_provider.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("timeout", "milliseconds"), [(2, 2_000), (0.5, 500), (math.inf, 3_600_000)]
+)
+async def test_it_is_exported_once_when_the_whole_is_over(
+    timeout: float, milliseconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported: list[int] = []
+    telemetry = Telemetry()
+    for provider in (telemetry.tracer_provider, telemetry.logger_provider):
+        monkeypatch.setattr(provider, "force_flush", exported.append)
+    telemetry.set_hook(flush_timeout=timeout)
+    async with LifespanManager(combine(well_behaved, well_behaved)):
+        assert exported == []
+    assert exported == [milliseconds, milliseconds]
 
 
 async def test_the_global_providers_are_the_default() -> None:

@@ -487,8 +487,9 @@ async def test_a_crash_that_another_caller_has_got_is_raised_by_the_block_too() 
 
     got_it = anyio.Event()
     manager = LifespanManager(app(receives, started, sleeps(1), raises(ValueError("boom"))))
+    raised: list[BaseException] = []
     async with anyio.create_task_group() as task_group:
-        with pytest.raises(LifespanCrashed, match="boom"):
+        try:
             async with manager:
                 task_group.start_soon(supervise)
                 try:
@@ -496,6 +497,9 @@ async def test_a_crash_that_another_caller_has_got_is_raised_by_the_block_too() 
                 finally:
                     with anyio.CancelScope(shield=True):
                         await got_it.wait()
+        except BaseException as exc:  # a cancellation would get lost in the task group
+            raised.append(exc)
+    assert [type(one) for one in raised] == [LifespanCrashed]
 
 
 async def test_an_exit_is_the_cause_of_the_crash_and_raised_by_shutdown() -> None:
@@ -921,28 +925,6 @@ async def test_a_body_that_leaves_a_scope_open() -> None:
             raise
     assert told
     assert cancelled
-
-
-async def test_8_told_to_another_task_first() -> None:
-    """What cancels the body is raised by the block that has the body, whoever else was told."""
-    application = app(receives, started, sleeps(1), raises(ValueError("boom")))
-
-    async def somebody_else() -> None:
-        with pytest.raises(LifespanCrashed, match="boom"):
-            await manager.shutdown()
-
-    async with anyio.create_task_group() as task_group:
-        with pytest.raises(LifespanCrashed, match="boom"):
-            async with LifespanManager(application) as manager:
-
-                async def after_the_crash() -> None:
-                    await manager.wait_crashed()
-                    await somebody_else()
-
-                task_group.start_soon(after_the_crash)
-                with anyio.CancelScope(shield=True):
-                    await anyio.sleep(2)
-                await anyio.sleep_forever()
 
 
 def test_the_event_loop_ends_without_a_shutdown(backend: str) -> None:

@@ -62,6 +62,9 @@ async def test_requests_are_refused_until_it_is_started() -> None:
         await anyio.sleep(59)
         assert middleware.phase is Phase.STARTING
         assert await refused(middleware) == IS_STARTING
+        start, body = await request(middleware)
+        length = dict(start["headers"])[b"content-length"]
+        assert int(length) == len(body["body"])
         assert await request(middleware, "websocket") == [
             {"type": "websocket.close", "code": 1013, "reason": "Try again later"}
         ]
