@@ -128,7 +128,13 @@ def in_flight(record: Record) -> str:
 
 
 def under_load(record: Record) -> str:
-    return in_flight(record) if record.load else "it has none"
+    if not record.load:
+        return "it has none"
+    if record.status is None:
+        still_open = [what for what in sorted(record.load) if what.endswith("left open")]
+        kinds = " and ".join(f"{what.partition(':')[0]}s" for what in still_open)
+        return f"still runs after {PATIENCE:g} s, with all {kinds} open"
+    return in_flight(record)
 
 
 ROWS = [
