@@ -23,7 +23,7 @@ MEASUREMENTS = [
     ("parts", ["asyncio", "uvloop", "trio"], 3),
     ("requests", ["asyncio"], 5),
     ("served", ["asyncio", "uvloop"], 3),
-    ("suites", ["asyncio", "trio"], 2),
+    ("suites", ["asyncio", "trio"], 1),
     ("imports", ["asyncio"], 1),
     ("alive", ["asyncio", "trio"], 1),
     ("memory", ["asyncio", "trio"], 1),

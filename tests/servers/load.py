@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 
@@ -12,11 +13,18 @@ from processes import Process
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
 # How many requests are under way at the stop.
 SLOW, STREAMS, WEBSOCKETS = 10, 5, 5
 LIMIT = 20.0  # seconds for each
 # Seconds that endless ones have when all is over: a server that has not stopped never ends them.
 AFTERWARDS = 2.0
+
+
+def _first_of(raised: BaseException) -> BaseException:
+    return _first_of(raised.exceptions[0]) if isinstance(raised, BaseExceptionGroup) else raised
 
 
 class Load:
@@ -38,7 +46,10 @@ class Load:
 
         :param act: is called in a thread, when all of them are under way
         """
-        anyio.run(self._across, act)
+        try:
+            anyio.run(self._across, act)
+        except BaseExceptionGroup as exc:
+            raise _first_of(exc) from None  # all WebSockets may be refused alike
 
     async def _across(self, act: Callable[[], object]) -> None:
         async with anyio.create_task_group() as requests:
@@ -61,11 +72,11 @@ class Load:
 
     async def _until_afterwards(self) -> None:
         with anyio.CancelScope() as self._endless:
-            async with anyio.create_task_group() as requests:
+            async with anyio.create_task_group() as endless:
                 for _ in range(STREAMS):
-                    requests.start_soon(self._stream)
+                    endless.start_soon(self._stream)
                 for _ in range(WEBSOCKETS):
-                    requests.start_soon(self._websocket)
+                    endless.start_soon(self._websocket)
 
     def _is_under_way(self) -> None:
         self._under_way += 1
