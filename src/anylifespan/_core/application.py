@@ -87,12 +87,15 @@ def _is_plainly_asgi3(app: Any) -> bool:
     """
     function = _function(app)
     return (
-        inspect.isfunction(function)
-        and inspect.iscoroutinefunction(function)
+        (is_async_def(app) or _is_marked(function))
         and function.__code__.co_argcount == (3 if function is app else 4)
         and not function.__code__.co_flags & inspect.CO_VARARGS
         and not function.__code__.co_kwonlyargcount
     )
+
+
+def _is_marked(function: object) -> bool:
+    return inspect.isfunction(function) and inspect.iscoroutinefunction(function)
 
 
 def _is_lifespan_function(app: Any) -> bool:
