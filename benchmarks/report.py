@@ -151,7 +151,7 @@ def _lines(results: Results) -> Iterator[str]:
     yield ""
     for backend in ("asyncio", "trio"):
         group, against = "a suite of tests", "asgi-lifespan and httpx2"
-        yield from _compared(results, backend, group, against=against)
+        yield from _compared(results, backend, group, against=against, unit="s")
     yield "## Imports"
     yield ""
     yield from _compared(results, "asyncio", "import", against="import anyio")
@@ -177,14 +177,16 @@ def _bounds(results: Results) -> Iterator[str]:
     yield ""
 
 
-def _compared(results: Results, backend: str, group: str, *, against: str) -> Iterator[str]:
-    yield f"| on {backend} | µs | against {against} |"
+def _compared(
+    results: Results, backend: str, group: str, *, against: str, unit: str = "µs"
+) -> Iterator[str]:
+    yield f"| on {backend} | {unit} | against {against} |"
     yield "| --- | --- | --- |"
     names = results.names(backend, group)
     for name in sorted(names, key=lambda one: results.median(backend, group, one)):
-        microseconds = results.median(backend, group, name) * 1e6
+        duration = results.median(backend, group, name) * {"µs": 1e6, "s": 1}[unit]
         ratio = "1" if name == against else results.ratio(backend, group, name, against)
-        yield f"| {name} | {microseconds:.{3 if microseconds < 10 else 0}f} | {ratio} |"
+        yield f"| {name} | {duration:.{3 if duration < 10 else 0}f} | {ratio} |"
     yield ""
 
 
