@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -100,6 +101,20 @@ async def test_several_are_listed_with_their_lines(leaves: set[str]) -> None:
         "thread",
     ]
     assert [line for line in warning if LINES["socket"] in line]
+
+
+@pytest.mark.anyio
+async def test_files_that_others_have_open_are_not_its_own(
+    leaves: set[str], tmp_path: Path
+) -> None:
+    """Neither those from before, nor those that the test has opened meanwhile."""
+    leaves.add("file")
+    path = tmp_path / "opened by the test"
+    path.touch()
+    with path.open() as _, pytest.raises(LeakWarning, match=r"behind:\nfile ") as info:
+        async with asgi_client(leaky_app.app, leaks="error"):
+            leaky_app.kept.append(path.open())
+    assert path.name not in str(info.value)
 
 
 @pytest.mark.anyio
