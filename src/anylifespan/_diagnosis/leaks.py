@@ -108,8 +108,7 @@ class Watch:
 
     def _lingering_threads(self) -> Iterator[threading.Thread]:
         for thread in list(self._origins.threads):
-            serves_all = thread.name.startswith(_OF_THE_PROCESS) or _is_of_a_global_pool(thread)
-            if thread.is_alive() and not serves_all:
+            if thread.is_alive() and not _serves_the_process(thread):
                 yield thread
 
     def _sockets(self) -> Iterator[Leak]:
@@ -171,6 +170,10 @@ def _report(app: object, leaks: list[Leak], how: Leaks) -> None:
         raise LeakWarning(f"{text}\n{code}")
     file, line, _ = last.places[-1] if last.places else ("", 0, "")
     warnings.warn_explicit(text if last.places else f"{text}\n{code}", LeakWarning, file, line)
+
+
+def _serves_the_process(thread: threading.Thread) -> bool:
+    return thread.name.startswith(_OF_THE_PROCESS) or _is_of_a_global_pool(thread)
 
 
 def _is_of_a_global_pool(thread: threading.Thread) -> bool:
