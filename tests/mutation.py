@@ -59,7 +59,7 @@ TESTS = {
         ["test_ctrl_c"],
     ],
     "_core/requests": [*ROWS, ["test_requests", "test_hooks"], ["test_compose", "test_middleware"]],
-    "_core/options": [*ROWS, ["test_testing", "test_limits"]],
+    "_core/options": [*ROWS, ["test_testing", "test_limits"], ["test_leaks:bad_options"]],
     "_core/log _core/application _core/attempt _core/exceptions": [
         *ROWS,
         ["test_hostile", "test_limits"],
