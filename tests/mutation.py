@@ -282,7 +282,10 @@ def mutate(module: str, options: argparse.Namespace) -> Result:
         copy = Path(directory)
         for name in ("src", "tests", "examples", "docs", "pyproject.toml"):
             source = PROJECT / name
-            (shutil.copytree if source.is_dir() else shutil.copy2)(source, copy / name)
+            if source.is_dir():
+                shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("_build"))
+            else:
+                shutil.copy2(source, copy / name)
         # The copy is what is imported, wherever the project is installed.
         environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
         run = partial(subprocess.run, cwd=copy, env=environment)

@@ -37,7 +37,7 @@ def project(page: str, tmp_path: Path) -> Path:
 
 
 def run(command: list[str], project: Path) -> str:
-    command = [sys.executable, "-m", *command]
+    command = [sys.executable, *command]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -45,7 +45,7 @@ def run(command: list[str], project: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_its_tests_pass(project: Path) -> None:
-    output = run(["pytest", "-q", "-p", "no:cacheprovider"], project)
+    output = run(["-m", "pytest", "-q", "-p", "no:cacheprovider"], project)
     assert "passed" in output
     assert "warning" not in output
 
@@ -53,18 +53,16 @@ def test_its_tests_pass(project: Path) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_its_check_passes(page: str, project: Path) -> None:
     command = shlex.split(snippets_of(f"docs/frameworks/{page}.md")["check"])
-    output = run(command, project)
+    output = run(["-m", *command], project)
     assert "asyncio  complete" in output
     assert "no lifespan" not in output
 
 
 @pytest.mark.parametrize("page", ["fastapi"])
-def test_a_mounted_application(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mounted_application(project: Path) -> None:
     script = "from mounted import app; from anylifespan.testing import asgi_sync_client\n"
     script += "with asgi_sync_client(app) as client: print(client.get('/reports/').text)"
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=60)
-    assert done.stdout == '["sales"]\n', done.stderr
+    assert run(["-c", script], project) == '["sales"]\n'
 
 
 @pytest.mark.anyio

@@ -362,9 +362,8 @@ async def test_on_crash_is_cancelled_by_the_shutdown(log: pytest.LogCaptureFixtu
     assert len(log.messages) == 1
 
 
-async def test_on_crash_is_waited_for_if_the_driver_is_cancelled() -> None:
-    at = anyio.Event()
-    ended: list[str] = []
+def pages_into(ended: list[str]) -> Any:
+    """An on_crash that takes a second to clean up."""
 
     async def pages(crash: LifespanCrashed) -> None:
         try:
@@ -374,8 +373,15 @@ async def test_on_crash_is_waited_for_if_the_driver_is_cancelled() -> None:
                 await anyio.sleep(1)
             ended.append("paged")
 
+    return pages
+
+
+async def test_on_crash_is_waited_for_if_the_driver_is_cancelled() -> None:
+    at = anyio.Event()
+    ended: list[str] = []
+    shop = app(*crashing(at, Boom()))
     with anyio.CancelScope() as scope:
-        async with LifespanManager(LifespanMiddleware(app(*crashing(at, Boom())), on_crash=pages)):
+        async with LifespanManager(LifespanMiddleware(shop, on_crash=pages_into(ended))):
             at.set()
             await wait_all_tasks_blocked()
             scope.cancel()
@@ -386,18 +392,8 @@ async def test_on_crash_is_waited_for_if_the_driver_is_cancelled() -> None:
 async def test_a_server_that_breaks_off_lets_on_crash_clean_up() -> None:
     ended: list[str] = []
     at = anyio.Event()
-
-    async def pages(crash: LifespanCrashed) -> None:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.sleep(1)
-            ended.append("paged")
-
-    async with plain_server(
-        LifespanMiddleware(app(*crashing(at, Boom())), on_crash=pages)
-    ) as server:
+    shop = app(*crashing(at, Boom()))
+    async with plain_server(LifespanMiddleware(shop, on_crash=pages_into(ended))) as server:
         await server.ask("startup")
         at.set()
         await wait_all_tasks_blocked()

@@ -375,6 +375,19 @@ async def test_one(asgi_client):
     run(session, tests, configuration).assert_outcomes(passed=2)
 
 
+def test_to_import_it_imports_nothing_else() -> None:
+    script = (
+        "import sys, pytest\n"
+        "before = set(sys.modules)\n"
+        "import anylifespan.pytest_plugin\n"
+        "print(*sorted({one.partition('.')[0] for one in set(sys.modules) - before}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["anylifespan"]
+
+
 @pytest.mark.processes
 def test_where_it_is_not_used_it_imports_hardly_anything(tmp_path: Path) -> None:
     (tmp_path / "test_one.py").write_text("def test_one(): pass")

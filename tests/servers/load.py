@@ -64,8 +64,7 @@ class Load:
                 await anyio.to_thread.run_sync(act)
             finally:
                 self._goes_on = False
-            await anyio.sleep(AFTERWARDS)
-            self._endless.cancel()
+            self._endless.deadline = anyio.current_time() + AFTERWARDS
 
     def _wait_for_slow_requests(self) -> None:
         self._process.wait_for("app: slow request", SLOW)

@@ -148,13 +148,9 @@ def records(request: pytest.FixtureRequest) -> Iterator[dict[Case, Future[Record
     specs = [getattr(item, "callspec", None) for item in request.session.items]
     cases = [spec.params["case"] for spec in specs if spec is not None and "case" in spec.params]
     wanted = [case for case in cases if isinstance(case, Case) and case.server.installed]
-    before = signal.getsignal(signal.SIGINT)
-    # A shell has its background jobs ignore it, as would then the servers.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     with ThreadPoolExecutor(6) as pool:
         yield {case: pool.submit(case.play) for case in wanted}
         pool.shutdown(cancel_futures=True)
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
