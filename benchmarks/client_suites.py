@@ -11,13 +11,14 @@ from pathlib import Path
 from interleaved import Values
 
 HERE = Path(__file__).parent / "suites"
+# Each with its file, and with what asgi_client is to do about leaks.
 SUITES = {
-    "asgi_client": "test_asgi_client.py",
-    "asgi_client, leaks off": "test_asgi_client_without_leak_check.py",
-    "asgi_sync_client": "test_asgi_sync_client.py",
-    "asgi-lifespan and httpx2": "test_asgi_lifespan.py",
-    "TestClient": "test_starlette.py",
-    "pytest alone": "test_no_client.py",
+    "asgi_client": ("test_asgi_client.py", "warn"),
+    "asgi_client, leaks off": ("test_asgi_client.py", "off"),
+    "asgi_sync_client": ("test_asgi_sync_client.py", ""),
+    "asgi-lifespan and httpx2": ("test_asgi_lifespan.py", ""),
+    "TestClient": ("test_starlette.py", ""),
+    "pytest alone": ("test_no_client.py", ""),
 }
 # No plugin but the one that runs coroutines: others may be installed here, or not.
 COMMAND = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "-p", "no:cacheprovider"]
@@ -31,8 +32,8 @@ async def measure(backend: str, *, quick: bool) -> dict[str, Values]:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     values: Values = {name: [] for name in SUITES}
     for number in range(2 if quick else 9):
-        for name, file in SUITES.items():
-            seconds = _seconds_of([*COMMAND, file], environment)
+        for name, (file, leaks) in SUITES.items():
+            seconds = _seconds_of([*COMMAND, file], {**environment, "LEAKS": leaks})
             if number:  # the first time the modules are compiled
                 values[name].append(seconds)
     return {"a suite of tests": values}

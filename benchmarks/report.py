@@ -10,6 +10,9 @@ from typing import NamedTuple
 import pyperf
 
 BACKENDS = ("asyncio", "uvloop", "trio")
+BY_HAND = "asgi-lifespan and httpx2"
+# How many there are in a second.
+UNITS = {"µs": 1e6, "s": 1}
 COMPARED = (
     "anylifespan",
     "anyio",
@@ -94,9 +97,8 @@ def bounds(results: Results) -> Iterator[Bound]:
             group = "a request under Uvicorn"
             yield ratio(what, backend, group, name, "without the middleware", limit)
     for backend in ("asyncio", "trio"):
-        what = f"500 tests with `asgi_client`, against asgi-lifespan and httpx2, on {backend}"
-        group, against = "a suite of tests", "asgi-lifespan and httpx2"
-        yield ratio(what, backend, group, "asgi_client", against, 1.0)
+        what = f"500 tests with `asgi_client`, against {BY_HAND}, on {backend}"
+        yield ratio(what, backend, "a suite of tests", "asgi_client", BY_HAND, 1.0)
     beyond = results.median("asyncio", "import", "import anylifespan, beyond anyio") * 1e3
     yield Bound("`import anylifespan`, beyond `import anyio`", f"{beyond:.2f} ms", beyond, 6, " ms")
     for group, what, limit in (("alive at once", "time", 1.5), ("memory", "memory", 1.2)):
@@ -150,8 +152,7 @@ def _lines(results: Results) -> Iterator[str]:
     yield "processor, with the start of pytest."
     yield ""
     for backend in ("asyncio", "trio"):
-        group, against = "a suite of tests", "asgi-lifespan and httpx2"
-        yield from _compared(results, backend, group, against=against, unit="s")
+        yield from _compared(results, backend, "a suite of tests", against=BY_HAND, unit="s")
     yield "## Imports"
     yield ""
     yield from _compared(results, "asyncio", "import", against="import anyio")
@@ -184,7 +185,7 @@ def _compared(
     yield "| --- | --- | --- |"
     names = results.names(backend, group)
     for name in sorted(names, key=lambda one: results.median(backend, group, one)):
-        duration = results.median(backend, group, name) * {"µs": 1e6, "s": 1}[unit]
+        duration = results.median(backend, group, name) * UNITS[unit]
         ratio = "1" if name == against else results.ratio(backend, group, name, against)
         yield f"| {name} | {duration:.{3 if duration < 10 else 0}f} | {ratio} |"
     yield ""

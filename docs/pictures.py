@@ -49,7 +49,7 @@ WORDS = {
     Event.CANCEL: "is cancelled",
     Event.PART_CRASH: "a part crashes",
 }
-
+BEFORE_SERVING = {*STARTUP, State.START_LATE, State.START_CANCELLING}
 
 CHECKS = [
     "examples.bookshop:app --repeat 3",
@@ -74,12 +74,11 @@ async def lifespan(app):
 
 app = FastAPI(lifespan=lifespan)
 """
-BEFORE_SERVING = {*STARTUP, State.START_LATE, State.START_CANCELLING}
 
 Edges = Mapping[tuple[State, State], list[str]]
 
 
-def edges() -> Edges:
+def transitions() -> Edges:
     """What leads from one state to another."""
     found = defaultdict(list)
     for before, following in TRANSITIONS.items():
@@ -91,7 +90,7 @@ def edges() -> Edges:
 
 def edges_by_picture() -> dict[str, Edges]:
     """The same, for those of the startup and for what follows."""
-    found = edges()
+    found = transitions()
     startup = {pair: words for pair, words in found.items() if pair[0] in BEFORE_SERVING}
     shutdown = {pair: words for pair, words in found.items() if pair[0] not in BEFORE_SERVING}
     return {"startup": startup, "shutdown": shutdown}

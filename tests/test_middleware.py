@@ -594,7 +594,7 @@ def test_a_crash_under_our_manager_signals_nobody(backend: str) -> None:
 
 
 def test_a_crash_of_a_part_stops_the_server_which_runs_the_whole(backend: str) -> None:
-    """Else the whole could only raise, which servers do not look at while they serve."""
+    """The whole could only raise, and servers ignore that while they serve."""
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
@@ -616,7 +616,7 @@ def test_a_crash_of_a_part_stops_the_server_which_runs_the_whole(backend: str) -
 
 
 def test_a_client_for_tests_is_no_server(backend: str) -> None:
-    """Nor outside of pytest, where a request may start what is mounted."""
+    """Not outside of pytest either, where a request may start a mounted application."""
     found: list[Server | None] = []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:

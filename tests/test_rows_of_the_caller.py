@@ -481,7 +481,7 @@ async def test_a_crash_that_another_caller_has_got_is_raised_by_the_block_too() 
 
     async def supervise() -> None:
         await manager.wait_crashed()
-        with pytest.raises(LifespanCrashed):
+        with pytest.raises(LifespanCrashed, match="boom"):
             await manager.shutdown()
         got_it.set()
 
@@ -500,6 +500,7 @@ async def test_a_crash_that_another_caller_has_got_is_raised_by_the_block_too() 
         except BaseException as exc:  # a cancellation would get lost in the task group
             raised.append(exc)
     assert [type(one) for one in raised] == [LifespanCrashed]
+    assert "boom" in str(raised[0])
 
 
 async def test_an_exit_is_the_cause_of_the_crash_and_raised_by_shutdown() -> None:

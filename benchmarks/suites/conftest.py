@@ -1,4 +1,4 @@
-"""How many tests there are, and on which backend: from the environment."""
+"""How many tests there are, on which backend, and whether for leaks: from the environment."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def app() -> Starlette:
 @pytest.fixture
 def anyio_backend() -> str:
     return os.environ["BACKEND"]
+
+
+@pytest.fixture
+def leaks() -> str:
+    return os.environ["LEAKS"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -11,8 +12,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def client(app: Starlette) -> AsyncIterator[ASGIClient]:
-    async with asgi_client(app) as client:
+async def client(app: Starlette, leaks: Any) -> AsyncIterator[ASGIClient]:
+    async with asgi_client(app, leaks=leaks) as client:
         yield client
 
 

@@ -1,8 +1,8 @@
 """The lifespan itself: one task that awaits the application, inside one cancel scope.
 
 Events reach the application through one memory object stream. Its decisions come back through
-another, which is closed when the application has ended. What a decision *means* is up to the
-protocol, and what the caller is told is up to the manager.
+another, which is closed when the application has ended. The protocol decides what a decision
+*means*; the manager makes an error or a log line of it.
 
 Whoever waits for the lifespan keeps the time: a limit is the deadline of the cancel scope around
 that wait. So there is a moment to look where the application is waiting before it is cancelled, and

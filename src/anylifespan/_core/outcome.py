@@ -107,11 +107,6 @@ def log_unsupported(lifespan: Lifespan, log: Log) -> None:
         write("The application has no lifespan (%s); going on without it.%s", why, swallowed)
 
 
-def _once(what: str, why: str) -> str:
-    """The text of an error, where the reason may be that of a middleware which said so already."""
-    return why if why.startswith(what) else what + why
-
-
 def left_open(complaint: BaseException) -> Exception:
     """What the event loop complained of when the task of an application had ended.
 
@@ -149,6 +144,11 @@ def blocked(
     return kind(
         f"{text}. The thread is at:\n{show(where)}", message=text, timeout=timeout, where=where
     )
+
+
+def _once(what: str, why: str) -> str:
+    """The text of an error, where the reason may be that of a middleware which said so already."""
+    return why if why.startswith(what) else what + why
 
 
 def _caused(error: LifespanError | None, lifespan: Lifespan) -> LifespanError | None:
