@@ -70,7 +70,7 @@ def debug(session: nox.Session) -> None:
 def servers(session: nox.Session) -> None:
     """The tables of docs/servers.md, from runs: about six minutes."""
     install(session, "tests")
-    session.run("python", "tests/servers/table.py")
+    session.run("python", "tests/servers/table.py", env={"PYTHONPATH": "tests"})
 
 
 @nox.session(python=NEWEST)
@@ -84,7 +84,7 @@ def hosts(session: nox.Session) -> None:
 def conformance(session: nox.Session) -> None:
     """The tables of docs/conformance.md, and what of them has changed: about twenty minutes."""
     install(session, "conformance")
-    session.run("python", "tests/conformance/page.py")
+    session.run("python", "tests/conformance/page.py", env={"PYTHONPATH": "tests"})
 
 
 @nox.session

@@ -5,22 +5,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from released import (
-    BY_ITSELF,
-    HERE,
-    PROJECT,
-    expected,
-    file_of,
-    of_drivers,
-    of_servers,
-    verdicts,
-    versions,
-)
+from released import of_drivers, of_servers, verdicts, versions
+from released_servers import BY_ITSELF, PROJECT, expected, file_of
 
 from anylifespan.conformance import Strength, Verdict, cases
 
@@ -32,7 +22,6 @@ Verdicts = Mapping[str, Sequence[Verdict]]
 
 
 def main() -> None:
-    os.environ["PYTHONPATH"] = str(HERE)  # for with_middleware
     found: dict[tuple[str, str], list[Verdict]] = {}
     for (name, way), judge_together in {**of_servers(), **of_drivers()}.items():
         found[name, way] = verdicts(name, way, judge_together)

@@ -145,7 +145,7 @@ def test_a_process_that_starts_when_all_have_been_killed_is_killed_too() -> None
     among.kill()
     process = Process([sys.executable, "-c", "import time; time.sleep(60)"], {}, among)
     try:
-        assert process.wait_ended(30)[0] == -signal.SIGKILL
+        assert process.wait_ended(30) == -signal.SIGKILL
     finally:
         process.kill()
 
@@ -156,7 +156,7 @@ def test_processes_that_are_left_behind_are_found(monkeypatch: pytest.MonkeyPatc
     script += "stderr=subprocess.DEVNULL)"
     process = Process([sys.executable, "-c", script], {}, Processes())
     try:
-        assert process.wait_ended(30)[0] == 0
+        assert process.wait_ended(30) == 0
         assert process.leaves_processes()
     finally:
         process.kill()

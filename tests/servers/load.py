@@ -9,9 +9,10 @@ from collections.abc import Callable
 import anyio
 import anyio.to_thread
 import httpx
-from processes import Process
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+
+from anylifespan.conformance._server import Server
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -33,9 +34,9 @@ class Load:
     :ivar counted: by their kind and by what has become of them
     """
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, server: Server) -> None:
         self.counted: Counter[str] = Counter()
-        self._process = process
+        self._server = server
         self._goes_on = True
         self._under_way = 0
         self._all_under_way = anyio.Event()
@@ -67,7 +68,7 @@ class Load:
             self._endless.deadline = anyio.current_time() + AFTERWARDS
 
     def _wait_for_slow_requests(self) -> None:
-        self._process.wait_for("app: slow request", SLOW)
+        self._server.wait_until(lambda: len(self._server.noted("request", path="/slow")) >= SLOW)
 
     async def _until_afterwards(self) -> None:
         with anyio.CancelScope() as self._endless:
@@ -119,7 +120,7 @@ class Load:
                 self._count("stream", "ended")
 
     async def _websocket(self) -> None:
-        async with connect(f"ws://127.0.0.1:{self._process.port}/", proxy=None) as socket:
+        async with connect(f"ws://127.0.0.1:{self._server.port}/", proxy=None) as socket:
             await socket.recv()
             self._is_under_way()
             try:
@@ -132,7 +133,7 @@ class Load:
                 raise
 
     def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._process.port}", timeout=LIMIT)
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._server.port}", timeout=LIMIT)
 
     def _count(self, kind: str, outcome: str) -> None:
         self.counted[f"{kind}: {outcome}"] += 1

@@ -8,86 +8,94 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 
 from load import SLOW, STREAMS, WEBSOCKETS
-from processes import DROP_INS, PROJECT, SERVERS, SUPERVISED, Server
-from scenarios import PATIENCE, SCENARIOS, STORM, Record, play
+from released_servers import BY_ITSELF, DROP_IN, MIDDLEWARE, PROJECT
+from scenarios import CALM, OF_WORKERS, PATIENCE, SCENARIOS, STORM, Record, play
+from ways import DROP_INS, SERVERS, SUPERVISED, UNDER, Way, ways_of
+
+from anylifespan.conformance import _application
 
 PAGE = PROJECT / "docs" / "servers.md"
 BEGIN, END = "<!-- filled by nox -s servers -->\n", "<!-- to here -->\n"
-SUPERVISED_SCENARIOS = ("crashes under load", "crashes again and again", "stops with a stream")
-GREETED = "from the lifespan"
 UNDER_WAY = f"{SLOW} slow requests, {STREAMS} streams and {WEBSOCKETS} WebSockets"
+TITLES = {MIDDLEWARE: "with `LifespanMiddleware`"}
 
 
 def ended(record: Record) -> str:
-    if record.status is None:
+    if not record.ended:
         return f"still waits after {PATIENCE:g} s"
-    after = "at once" if record.seconds < 0.9 else f"after {record.seconds:.0f} s"
-    return f"ends {after}, status {record.status}"
+    seconds = record.seen["seconds"]
+    after = "at once" if seconds < 0.9 else f"after {seconds:.0f} s"
+    return f"ends {after}, status {record.seen['status']}"
+
+
+def is_run(record: Record) -> bool:
+    return bool(record.lifespans)
+
+
+def runs_its_shutdown(record: Record) -> bool:
+    return record.sent("lifespan.shutdown.complete")
 
 
 def says_where(record: Record) -> str:
-    where = re.search(r'application\.py", line \d+, in lifespan', record.output)
+    where = re.search(r"line \d+, in hangs_in_", record.output)
     return ", says where" if where else ", says nothing of where"
 
 
 def state(record: Record) -> str:
-    states = [seen["state"] for _, seen in record.responses]
-    if not any("database" in one for one in states):
+    first, second = (record.noted("request", path=path)[0] for path in ("/first", "/second"))
+    if "object" not in (first["state"] or ()):
         return "there is none"
-    leaks = any("of another request" in one for one in states)
+    leaks = "of /first" in second["state"]
     return "seen, and leaks from request to request" if leaks else "seen, each request has its own"
 
 
 def variables(record: Record) -> str:
-    greeted = all(seen["greeting"] == GREETED for _, seen in record.responses)
-    return "seen" if greeted else "not seen"
+    return "seen" if all(note["variable"] for note in record.noted("request")) else "not seen"
 
 
 def shutdown(record: Record) -> str:
-    run = "the shutdown is run" if "app: stopped" in record.output else "no shutdown is run"
+    run = "the shutdown is run" if runs_its_shutdown(record) else "no shutdown is run"
     return f"{run}; {ended(record)}"
 
 
 def no_start(record: Record) -> str:
-    statuses = {status for status, _ in record.responses}
-    if 200 in statuses:
+    if record.came_up:
         return "the lifespan is not run, and requests are served"
-    if statuses:
+    if len(record.lifespans) > 1:
         return "requests are answered with 503, the next one tries again"
     return ended(record)
 
 
 def hang(record: Record) -> str:
-    told = "" if "not run" in no_start(record) else says_where(record)
-    return no_start(record) + told
+    return no_start(record) + (says_where(record) if is_run(record) else "")
 
 
 def interrupted(record: Record) -> str:
-    if "app: starting" not in record.output:
+    if not is_run(record):
         return "the lifespan is not run"
-    return "ignores it" if record.status is None else ended(record)
+    return ended(record) if record.ended else "ignores it"
 
 
 def crash(record: Record) -> str:
-    starts = record.output.count("app: starting")
+    starts = len(record.lifespans)
     if not starts:
         return "the lifespan is not run"
-    logged = "" if "lost the database" in record.output else ", and logs nothing"
+    logged = "" if _application.CRASH in record.output else ", and logs nothing"
     if starts > 1:
         return f"another worker takes its place{logged}"
-    return f"serves on{logged}" if record.status is None else f"{ended(record)}{logged}"
+    return f"{ended(record)}{logged}" if record.ended else f"serves on{logged}"
 
 
 def hanging_shutdown(record: Record) -> str:
-    if "app: starting" not in record.output:
+    if not is_run(record):
         return "the lifespan is not run"
     return ended(record) + says_where(record)
 
 
 def blocked(record: Record) -> str:
-    if "app: starting" not in record.output:
+    if not is_run(record):
         return "the lifespan is not run"
-    if record.broken_off:
+    if len(record.lifespans) > 1:
         return "the worker is killed, and started again and again"
     if "blocks the event loop" in record.output:
         return "says where"
@@ -96,42 +104,40 @@ def blocked(record: Record) -> str:
 
 
 def with_requests(record: Record) -> str:
-    if record.broken_off:
-        return "it has none"
-    run = "" if "app: stopped" in record.output else ", no shutdown is run"
+    run = "" if runs_its_shutdown(record) else ", no shutdown is run"
     return f"{ended(record)}{run}"
 
 
 def stream(record: Record) -> str:
-    broken = "" if record.status is None else ", ended" if not record.broken else ", broken off"
-    return f"{with_requests(record)}{broken}"
+    how = ", broken off" if "broken" in record.seen else ", ended"
+    return f"{with_requests(record)}{how if record.ended else ''}"
 
 
 def websocket(record: Record) -> str:
-    if record.websocket is None:
+    if "closed with" not in record.seen:
         return "it has none"
-    return f"{with_requests(record)}, closed with {record.closed_with or 'no code'}"
+    return f"{with_requests(record)}, closed with {record.seen['closed with'] or 'no code'}"
 
 
 def slow(record: Record) -> str:
-    answered = any(status == 200 for status, _ in record.responses)
+    answered = record.answers.get("/slow") == 200
     return f"{with_requests(record)}, {'answered' if answered else 'broken off'}"
 
 
 def in_flight(record: Record) -> str:
     lost = [
         f"{what} ({count})"
-        for what, count in sorted(record.load.items())
+        for what, count in sorted(record.seen["load"].items())
         if what.endswith(("broken off", "left open")) or what == "slow request: not answered"
     ]
     return f"but for {', '.join(lost)}" if lost else "all answered, or ended properly"
 
 
 def under_load(record: Record) -> str:
-    if not record.load:
+    if record.broken_off:
         return "it has none"
-    if record.status is None:
-        still_open = [what for what in sorted(record.load) if what.endswith("left open")]
+    if not record.ended:
+        still_open = [one for one in sorted(record.seen["load"]) if one.endswith("left open")]
         kinds = " and ".join(f"{what.partition(':')[0]}s" for what in still_open)
         return f"still runs after {PATIENCE:g} s, with all {kinds} open"
     return in_flight(record)
@@ -150,35 +156,38 @@ ROWS = [
     ("SIGTERM and a shutdown that hangs", "hangs in shutdown", hanging_shutdown),
     ("SIGTERM with a stream open", "stops with a stream", stream),
     ("with a WebSocket", "stops with a WebSocket", websocket),
-    ("with a request of 0.6 s", "stops with a slow request", slow),
+    ("with a request of 1 s", "stops with a slow request", slow),
     (f"with {UNDER_WAY}", "stops under load", under_load),
     ("a crash with the same", "crashes under load", under_load),
 ]
 
 
-def replaced(record: Record, workers: int, as_often: str = "is replaced") -> str:
-    more = record.output.count("app: starting") - workers
-    return as_often.format(more) if more else f"the server ends, status {record.status}"
+def replaced(record: Record, as_often: str = "is replaced") -> str:
+    more = len(record.lifespans) - 2
+    if more:
+        return as_often.format(more)
+    return f"the server ends, status {record.seen['status']}"
 
 
 def supervised(records: dict[str, dict[str, Record]]) -> list[str]:
+    again = f"if one crashes every {CALM:g} s"
     lines = [
-        "### Several workers",
+        "### Two workers",
         "",
-        "| | a worker that crashes | its requests | if each crashes after 0.5 s | a stop |",
+        f"| | a worker that crashes | its requests | {again} | a stop |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, (server, app) in SUPERVISED.items():
-        way = "with `LifespanMiddleware`" if app == "app" else "the drop-in"
-        crash, again, stop = (records[name][scenario] for scenario in SUPERVISED_SCENARIOS)
-        both = stop.output.count("app: stopped") == server.workers
+    for name, way in SUPERVISED.items():
+        how = TITLES.get(MIDDLEWARE) if way.target == UNDER[MIDDLEWARE] else "the drop-in"
+        _, stop, crash, storm = (records[name][scenario] for scenario in OF_WORKERS)
+        both = len(stop.noted("sent", type="lifespan.shutdown.complete")) == 2
         cells = [
-            replaced(crash, server.workers),
+            replaced(crash),
             in_flight(crash),
-            replaced(again, server.workers, f"{{}} more in {STORM:g} s"),
+            replaced(storm, f"{{}} more in {STORM:g} s"),
             "every worker runs its shutdown" if both else "not every worker runs its shutdown",
         ]
-        lines.append(f"| `{name}`, {way} | {' | '.join(cells)} |")
+        lines.append(f"| `{name}`, {how} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 
@@ -195,38 +204,29 @@ def finished(futures: dict[str, Future[Record]]) -> dict[str, Record]:
 
 
 def main() -> None:
-    tiny = {f"examples/{name}": one for name, one in DROP_INS.items() if name not in SERVERS}
     with ThreadPoolExecutor(4) as pool:
 
-        def start(
-            server: Server, app: str, scenarios: Iterable[str] = SCENARIOS
-        ) -> dict[str, Future[Record]]:
-            return {
-                scenario: pool.submit(play, server, f"application:{app}", scenario)
-                for scenario in scenarios
-            }
+        def start(way: Way, scenarios: Iterable[str]) -> dict[str, Future[Record]]:
+            return {one: pool.submit(play, way.server, way.target, one) for one in scenarios}
 
-        under_way = {
-            name: {
-                "by itself": start(server, "bare"),
-                "with `LifespanMiddleware`": start(server, "app"),
-                **({"by the drop-in": start(DROP_INS[name], "bare")} if name in DROP_INS else {}),
-            }
-            for name, server in SERVERS.items()
-        }
-        under_way |= {name: {"as it is": start(server, "bare")} for name, server in tiny.items()}
-        under_supervisors = {
-            name: start(server, app, SUPERVISED_SCENARIOS)
-            for name, (server, app) in SUPERVISED.items()
-        }
+        under_way: dict[str, dict[str, dict[str, Future[Record]]]] = {}
+        for name in [*SERVERS, *sorted(DROP_INS.keys() - SERVERS.keys())]:
+            ways = ways_of(name)
+            if name in SERVERS:
+                under_way[name] = {
+                    TITLES.get(way, way): start(ways[way], SCENARIOS)
+                    for way in (BY_ITSELF, MIDDLEWARE, DROP_IN)
+                    if way in ways
+                }
+            else:
+                under_way[f"examples/{name}"] = {"as it is": start(ways[DROP_IN], SCENARIOS)}
+        under_supervisors = {name: start(way, OF_WORKERS) for name, way in SUPERVISED.items()}
         lines: list[str] = []
-        for name, ways in under_way.items():
-            records = {way: finished(futures) for way, futures in ways.items()}
+        for name, futures in under_way.items():
+            records = {way: finished(of) for way, of in futures.items()}
             lines += table(name, records)
             print("\n".join(table(name, records)))
-        lines += supervised(
-            {name: finished(futures) for name, futures in under_supervisors.items()}
-        )
+        lines += supervised({name: finished(of) for name, of in under_supervisors.items()})
     packages = sorted({server.package for server in SERVERS.values()})
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     before, _, rest = PAGE.read_text().partition(BEGIN)

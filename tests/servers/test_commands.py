@@ -5,14 +5,16 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from processes import HERE, LIMIT, Process, Server, own_command, running
+from released_servers import Server
+from scenarios import PATIENCE, Record, play
+from ways import HERE, command
+
+from anylifespan.conformance._process import LIMIT, Processes
+from anylifespan.conformance._server import Server as Running
 
 pytestmark = pytest.mark.processes
 
@@ -20,29 +22,24 @@ TERMINATED = -signal.SIGTERM
 
 
 ONE = {
-    "uvicorn": own_command("uvicorn"),
-    "hypercorn": own_command("hypercorn"),
-    "hypercorn, uvloop": own_command("hypercorn", "-k", "uvloop"),
-    "hypercorn, trio": own_command("hypercorn", "-k", "trio"),
-    "hypercorn, no worker": own_command("hypercorn", "-w", "0"),
-    "anycorn": own_command("anycorn"),
-    "anycorn, trio": own_command("anycorn", "-k", "trio"),
-    "anycorn, no worker": own_command("anycorn", "-w", "0"),
+    "uvicorn": command("uvicorn"),
+    "hypercorn": command("hypercorn"),
+    "hypercorn, uvloop": command("hypercorn", "-k", "uvloop"),
+    "hypercorn, trio": command("hypercorn", "-k", "trio"),
+    "hypercorn, no worker": command("hypercorn", "-w", "0"),
+    "anycorn": command("anycorn"),
+    "anycorn, trio": command("anycorn", "-k", "trio"),
+    "anycorn, no worker": command("anycorn", "-w", "0"),
 }
 FAILING = {name: ONE[name] for name in ("uvicorn", "hypercorn", "hypercorn, no worker", "anycorn")}
-TWO = {
-    "uvicorn": own_command("uvicorn", "--workers", "2"),
-    "hypercorn": own_command("hypercorn", "-w", "2"),
-    "hypercorn, trio": own_command("hypercorn", "-w", "2", "-k", "trio"),
-    "anycorn": own_command("anycorn", "-w", "2"),
-}
+TWO = {name: ONE[name] for name in ("uvicorn", "hypercorn", "hypercorn, trio", "anycorn")}
 # Uvicorn looks at the files of some directory, the others at those of modules.
 RELOAD = {
-    "uvicorn": own_command(
+    "uvicorn": command(
         "uvicorn", "--reload", "--reload-delay", "0.1", "--reload-dir", "{directory}"
     ),
-    "hypercorn": own_command("hypercorn", "--reload"),
-    "anycorn": own_command("anycorn", "--reload"),
+    "hypercorn": command("hypercorn", "--reload"),
+    "anycorn": command("anycorn", "--reload"),
 }
 
 
@@ -50,74 +47,63 @@ def each(servers: dict[str, Server]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("name", list(servers))
 
 
-def stop(process: Process) -> int | None:
-    process.signal(signal.SIGTERM)
-    status, _ = process.wait_ended(LIMIT)
-    assert not process.leaves_processes()
-    return status
+def played(server: Server, scenario: str) -> Record:
+    record = play(server, "around:bare", scenario)
+    print(record.output)  # to be seen if the test fails
+    assert not record.left
+    return record
 
 
 @each(ONE)
 def test_it_serves_and_stops(name: str) -> None:
-    with running(ONE[name], "application:bare") as process:
-        assert process.wait_for(ONE[name].ready)
-        process.wait_listening()
-        answer = httpx.get(f"http://127.0.0.1:{process.port}/", timeout=LIMIT)
-        # Context variables show that it is our lifespan.
-        assert answer.json()["greeting"] == "from the lifespan"
-        assert stop(process) == (TERMINATED if name == "uvicorn" else 0)
-        assert process.output.count("app: stopped") == 1
+    record = played(ONE[name], "behaves well")
+    assert set(record.answers.values()) == {200}
+    # Context variables show that it is our lifespan.
+    assert {note["variable"] for note in record.noted("request")} == {"set in the startup"}
+    assert record.seen["status"] == (TERMINATED if name == "uvicorn" else 0)
+    assert len(record.noted("sent", type="lifespan.shutdown.complete")) == 1
 
 
 @each(FAILING)
 def test_the_limits_are_kept(name: str) -> None:
-    with running(ONE[name], "application:bare", "hangs in startup") as process:
-        status, _ = process.wait_ended(LIMIT)
-    assert status == (3 if name == "uvicorn" else 1)
-    output = "\n".join(process.output)
-    assert "did not finish its startup within 1 second" in output
-    assert "the startup hangs here" in output
+    record = played(ONE[name], "hangs in startup")
+    assert record.seen["status"] == (3 if name == "uvicorn" else 1)
+    assert "did not finish its startup within 1 second" in record.output
+    assert "in hangs_in_startup" in record.output
 
 
 @each(FAILING)
 def test_a_crash_is_seen_in_the_status(name: str) -> None:
     """Hypercorn's own command loses it."""
-    with running(ONE[name], "application:bare", "crashes") as process:
-        assert process.wait_for(ONE[name].ready)
-        process.wait_listening()
-        httpx.get(f"http://127.0.0.1:{process.port}/crash", timeout=LIMIT)
-        status, _ = process.wait_ended(LIMIT)
+    record = played(ONE[name], "crashes")
     # Anycorn's depends on which of its processes is the first to notice.
-    assert status in ((0, 1) if name.startswith("anycorn") else (1,))
-    assert "lost the database" in "\n".join(process.output)
+    assert record.seen["status"] in ((0, 1) if name.startswith("anycorn") else (1,))
+    assert "conformance: the connection was lost" in record.output
 
 
 @each(TWO)
 def test_there_are_two_workers(name: str) -> None:
-    with running(TWO[name], "application:bare") as process:
-        assert process.wait_for(TWO[name].ready, times=2)
-        assert stop(process) == 0
-        assert process.count("app: starting") == 2
-        # Hypercorn and Anycorn kill the other workers when the first has ended.
-        stops = process.count("app: stopped")
-        assert stops in ((2,) if name == "uvicorn" else (1, 2))
+    record = played(TWO[name], "two behave well")
+    assert record.seen["status"] == 0
+    assert len({note["process"] for note in record.lifespans}) == 2
+    # Hypercorn and Anycorn kill the other workers when the first has ended.
+    stops = len(record.noted("sent", type="lifespan.shutdown.complete"))
+    assert stops in ((2,) if name == "uvicorn" else (1, 2))
 
 
 @each(RELOAD)
-def test_it_reloads(name: str, tmp_path: Path) -> None:
-    module = tmp_path / "reloaded.py"
-    source = (HERE / "application.py").read_text()
-    module.write_text(source)
-    server = RELOAD[name]
-    line = [part.replace("{directory}", str(tmp_path)) for part in server.command]
-    server = replace(server, command=line)
-    with running(server, "reloaded:bare", PYTHONPATH=str(tmp_path)) as process:
-        assert process.wait_for("app: starting")
-        assert process.wait_for(server.ready)
-        module.write_text(source.replace("app: starting", "app: starting again"))
-        assert process.wait_for("app: starting again")
-        assert process.output.count("app: stopped") == 1
-        stop(process)
+def test_it_reloads(name: str) -> None:
+    with Running(
+        RELOAD[name].command, "behaves well", patience=PATIENCE, among=Processes()
+    ) as server:
+        assert server.comes_up()
+        module = server.directory / "lifespan_conformance.py"
+        module.write_text(f"{module.read_text()}\n# changed\n")
+        server.wait_until(lambda: len(server.noted("lifespan")) == 2, LIMIT)
+        assert server.comes_up()
+        assert len(server.noted("sent", type="lifespan.shutdown.complete")) == 1
+        server.stop()
+    assert not server.record.left
 
 
 @pytest.mark.parametrize(
@@ -135,14 +121,14 @@ def test_its_help_shows_their_options_and_ours(name: str, theirs: str) -> None:
 @pytest.mark.parametrize("name", ["uvicorn", "hypercorn", "anycorn"])
 @pytest.mark.parametrize("value", ["soon", "-1"])
 def test_a_limit_that_is_none(name: str, value: str) -> None:
-    ran = _run(name, "application:bare", f"--startup-timeout={value}")
+    ran = _run(name, "around:bare", f"--startup-timeout={value}")
     assert ran.returncode == 2
     assert "--startup-timeout" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 
 def test_what_is_wrong_by_their_own_rules() -> None:
-    ran = _run("hypercorn", "application:bare", "--workers", "many")
+    ran = _run("hypercorn", "around:bare", "--workers", "many")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert "--workers" in ran.stderr
 

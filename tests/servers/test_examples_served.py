@@ -8,7 +8,8 @@ import sys
 
 import httpx
 import pytest
-from processes import LIMIT, SERVERS, Server, running
+from processes import LIMIT, running
+from released_servers import SERVERS, Server
 
 
 @pytest.mark.parametrize("name", ["daphne", "uvicorn"])
@@ -18,11 +19,11 @@ def test_django_has_its_lifespan_run(name: str) -> None:
     if not server.installed:
         pytest.skip(f"{server.package} is not installed")
     with running(server, "examples.django_with_lifespan:app") as process:
-        process.wait_for(server.ready)
+        process.wait_listening()
         answer = httpx.get(f"http://127.0.0.1:{process.port}/prices/tea", timeout=LIMIT)
         assert answer.json() == {"price": 3}
         process.signal(signal.SIGTERM)
-        status, _ = process.wait_ended(LIMIT)
+        status = process.wait_ended(LIMIT)
     assert status in (0, -signal.SIGTERM)
     assert "Traceback" not in "\n".join(process.output)
 
@@ -32,7 +33,7 @@ def test_the_tiny_server_with_a_framework(backend: str) -> None:
     """As its first lines say."""
     options = ["{app}", "--port", "{port}", "--backend", backend]
     command = [sys.executable, "-m", "examples.tiny_server", *options]
-    with running(Server("h11", command, "Serving on"), "examples.bookshop:app") as process:
+    with running(Server("h11", command), "examples.bookshop:app") as process:
         process.wait_for("Serving on")
         with socket.create_connection(("127.0.0.1", process.port), LIMIT) as connection:
             connection.sendall(b"what is this?\r\n\r\n")
@@ -43,5 +44,5 @@ def test_the_tiny_server_with_a_framework(backend: str) -> None:
             assert (sold.status_code, sold.json()["copies"]) == (200, 0)
             assert client.post("/books/1/nonsense", content=bytes(2**20)).status_code == 404
         process.signal(signal.SIGTERM)
-        status, _ = process.wait_ended(LIMIT)
+        status = process.wait_ended(LIMIT)
     assert (status, process.output[1:]) == (0, [])

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from load import SLOW, STREAMS, WEBSOCKETS
-from processes import SUPERVISED, Server
-from scenarios import play
+from scenarios import Record, play
+from ways import SUPERVISED, Way
 
 pytestmark = pytest.mark.processes
 
@@ -31,38 +31,41 @@ each = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def server(name: str) -> Server:
-    found, _ = SUPERVISED[name]
-    if not found.installed:
-        pytest.skip(f"{found.package} is not installed")
-    return found
+def way(name: str) -> Way:
+    way = SUPERVISED[name]
+    if not way.server.installed:
+        pytest.skip(f"{way.server.package} is not installed")
+    return way
 
 
-@each
-def test_a_stop_lets_every_worker_end(name: str, server: Server) -> None:
-    """Hypercorn and Anycorn send SIGTERM to all workers when the first of them has ended."""
-    record = play(server, f"application:{SUPERVISED[name][1]}", "stops with a stream")
-    assert record.broken == ""
-    assert record.status == 0
-    assert record.output.count("app: stopped") == server.workers
+def played(way: Way, scenario: str) -> Record:
+    record = play(way.server, way.target, scenario)
+    print(record.output)  # to be seen if the test fails
+    assert record.broken_off == ""
     assert not record.left
+    return record
 
 
 @each
-def test_a_crash_of_one_loses_no_request(name: str, server: Server) -> None:
-    record = play(server, f"application:{SUPERVISED[name][1]}", "crashes under load")
-    quick = {kind: count for kind, count in record.load.items() if kind.startswith("quick")}
-    closed = "broken off" if server.package == "granian" else "closed (1012)"
+def test_a_stop_lets_every_worker_end(way: Way) -> None:
+    """Hypercorn and Anycorn send SIGTERM to all workers when the first of them has ended."""
+    record = played(way, "two stop with a stream")
+    assert "broken" not in record.seen
+    assert record.seen["status"] == 0
+    assert len(record.noted("sent", type="lifespan.shutdown.complete")) == 2
+
+
+@each
+def test_a_crash_of_one_loses_no_request(name: str, way: Way) -> None:
+    record = played(way, "one of two crashes under load")
+    load = record.seen["load"]
+    quick = {kind: count for kind, count in load.items() if kind.startswith("quick")}
+    closed = "broken off" if way.server.package == "granian" else "closed (1012)"
     expected: dict[str, Any] = {
         "slow request: 200": SLOW,
         "stream: ended": STREAMS,
         f"WebSocket: {closed}": WEBSOCKETS,
     }
-    assert record.load - Counter(quick) == expected
-    if name in ENDS:
-        assert record.status in ENDS[name]
-        assert record.output.count("app: starting") == server.workers
-    else:
-        assert record.status == 0
-        assert record.output.count("app: starting") == server.workers + 1
-    assert not record.left
+    assert load - Counter(quick) == expected
+    assert record.seen["status"] in ENDS.get(name, (0,))
+    assert len(record.lifespans) == (2 if name in ENDS else 3)

@@ -10,7 +10,11 @@ from itertools import groupby
 
 import httpx
 import pytest
-from processes import LIMIT, SERVERS, Process, Server, running
+from released_servers import SERVERS, Server
+from scenarios import let_slow_requests_end
+
+from anylifespan.conformance._process import LIMIT, Processes
+from anylifespan.conformance._server import Server as Running
 
 pytestmark = pytest.mark.processes
 
@@ -40,8 +44,8 @@ class Watch:
     :ivar answers: by path, the statuses one after another
     """
 
-    def __init__(self, process: Process) -> None:
-        self._url = f"http://127.0.0.1:{process.port}"
+    def __init__(self, running: Running) -> None:
+        self._url = f"http://127.0.0.1:{running.port}"
         self.answers: dict[str, list[int]] = {path: [] for path in PATHS}
 
     def until(self, is_over: Callable[[], bool]) -> None:
@@ -69,45 +73,50 @@ def _status(client: httpx.Client, path: str) -> int:
 
 
 @pytest.fixture
-def watched(server: Server, request: pytest.FixtureRequest) -> Iterator[tuple[Process, Watch]]:
-    with running(server, "application:watched", request.param) as process:
-        process.wait_for(server.ready)
-        process.wait_listening()
-        yield process, Watch(process)
+def running(server: Server, request: pytest.FixtureRequest) -> Iterator[Running]:
+    """The server, which takes connections."""
+    command = server.around("around:watched").command
+    with Running(command, request.param, patience=LIMIT, among=Processes()) as running:
+        running.wait_until(running.takes_connections)
+        yield running
 
 
-@pytest.mark.parametrize("watched", ["starts slowly"], indirect=True)
-def test_a_start_and_a_stop(server: Server, watched: tuple[Process, Watch]) -> None:
-    process, watch = watched
+@pytest.mark.parametrize("running", ["starts slowly"], indirect=True)
+def test_a_start_and_a_stop(server: Server, running: Running) -> None:
+    watch = Watch(running)
+    watch.until(lambda: watch.last("/", 503, times=15))
+    running.set("go")
     watch.until(lambda: watch.last("/", 200, times=15))
     assert watch.in_order("/") == [503, 200]
     assert watch.in_order("/live") == [200]
     assert watch.in_order("/ready") == [503, 200]
 
-    watch = Watch(process)
-    with ThreadPoolExecutor(1) as pool:
-        request = pool.submit(httpx.get, f"http://127.0.0.1:{process.port}/slow", timeout=LIMIT)
-        process.wait_for("app: slow request")
-        process.signal(signal.SIGTERM)
+    watch = Watch(running)
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(httpx.get, f"http://127.0.0.1:{running.port}/slow", timeout=LIMIT)
+        running.wait_noted("request", path="/slow")
+        running.signal(signal.SIGTERM)
+        pool.submit(let_slow_requests_end, running)
         watch.until(lambda: watch.last("/ready", REFUSED))
         if server.knows_lifespan:  # Daphne cancels its requests
-            assert request.result().status_code == 200
+            assert slow.result().status_code == 200
     # Most servers take no connection any more; but one that does is not sent more requests.
     assert [one for one in watch.in_order("/ready") if one != 200] in (
         [REFUSED],
         [503, REFUSED],
     )
     assert 200 not in watch.in_order("/ready")[1:]
-    assert process.wait_ended(LIMIT)[0] is not None
-    assert process.count("app: stopped") == 1
+    running.wait_ended()
+    assert running.record.ended
+    assert len(running.noted("sent", type="lifespan.shutdown.complete")) == 1
 
 
-@pytest.mark.parametrize("watched", ["starts slowly and crashes"], indirect=True)
-def test_a_crash(watched: tuple[Process, Watch]) -> None:
-    process, watch = watched
+@pytest.mark.parametrize("running", ["crashes"], indirect=True)
+def test_a_crash(running: Running) -> None:
+    watch = Watch(running)
     watch.until(lambda: watch.last("/ready", 200))
-    httpx.get(f"http://127.0.0.1:{process.port}/crash", timeout=LIMIT)
+    running.set("crash")
     watch.until(lambda: watch.last("/ready", 503, times=10))
-    assert watch.in_order("/") == [503, 200]  # it serves on
+    assert watch.last("/", 200)  # it serves on
     assert watch.in_order("/live") == [200, 503]
-    assert watch.in_order("/ready") == [503, 200, 503]
+    assert watch.in_order("/ready")[-2:] == [200, 503]

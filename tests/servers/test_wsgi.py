@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 from pages import snippets_of
-from processes import Process, Server, running
+from processes import Process, running
+from released_servers import Server
 
 MAIN = """
 import os
@@ -50,7 +51,6 @@ app = Starlette(routes=[Route("/", front_page), Route("/crash", crash)], lifespa
 GUNICORN = Server(
     "gunicorn",
     [sys.executable, "-m", "gunicorn", "-c", "{app}", "-b", "127.0.0.1:{port}"],
-    "Booting worker",
 )
 
 
@@ -59,7 +59,8 @@ def serving(directory: Path, behaviour: str = "") -> Iterator[Process]:
     (directory / "main.py").write_text(MAIN)
     file = directory / "gunicorn.conf.py"
     file.write_text(snippets_of("docs/servers.md")["wsgi"])
-    with running(GUNICORN, str(file), behaviour, PYTHONPATH=str(directory)) as process:
+    environment = {"BEHAVIOUR": behaviour, "PYTHONPATH": str(directory)}
+    with running(GUNICORN, str(file), **environment) as process:
         yield process
 
 
@@ -70,7 +71,7 @@ def test_the_lifespan_of_a_worker(tmp_path: Path) -> None:
         response = httpx.get(f"http://127.0.0.1:{server.port}/")
         assert (response.status_code, response.text) == (200, "open")
         server.signal(signal.SIGTERM)
-        assert server.wait_ended(10)[0] == 0
+        assert server.wait_ended(10) == 0
         assert server.count("has shut down") == 1
 
 
@@ -82,13 +83,13 @@ def test_a_worker_whose_lifespan_crashes_is_replaced(tmp_path: Path) -> None:
         assert "RuntimeError: the consumer died" in "\n".join(server.output)
         assert httpx.get(f"http://127.0.0.1:{server.port}/").text == "open"
         server.signal(signal.SIGTERM)
-        assert server.wait_ended(10)[0] == 0
+        assert server.wait_ended(10) == 0
         assert server.count("has shut down") == 1
 
 
 def test_a_startup_that_fails(tmp_path: Path) -> None:
     with serving(tmp_path, "fails") as server:
-        assert server.wait_ended(20)[0] == 3  # Gunicorn's "worker failed to boot"
+        assert server.wait_ended(20) == 3  # Gunicorn's "worker failed to boot"
         assert "RuntimeError: no database" in "\n".join(server.output)
 
 

@@ -66,8 +66,7 @@ class DriverProcess:
         deadline = time.monotonic() + LIMIT
         while not loaded.exists() and not process.has_ended and time.monotonic() < deadline:
             time.sleep(TICK)  # there is nothing to wait for
-        status, _ = process.wait_ended(self.patience + _END)
-        return status
+        return process.wait_ended(self.patience + _END)
 
     def main(self, results: Path) -> None:
         """What the process does."""

@@ -106,16 +106,14 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
 
-    def wait_ended(self, limit: float) -> tuple[int | None, float]:
-        """Its status and how many seconds it took to end; no status if it has not ended."""
-        begun = time.monotonic()
+    def wait_ended(self, limit: float) -> int | None:
+        """Its status; None if it has not ended within these seconds."""
         try:
-            status: int | None = self._popen.wait(limit)
+            status = self._popen.wait(limit)
         except subprocess.TimeoutExpired:
-            status = None
-        else:
-            self._reader.join(LIMIT)
-        return status, time.monotonic() - begun
+            return None
+        self._reader.join(LIMIT)
+        return status
 
     def leaves_processes(self) -> bool:
         """Whether others are left of it; a moment is given to those that only notice its end."""

@@ -61,7 +61,7 @@ WELL = Scenario("behaves well", play=_serve, body=_serve_in_driver)
 # Startups
 
 
-def _wait_called(server: Server) -> None:
+def wait_called(server: Server) -> None:
     """Wait for the event of the startup; a server that does not send it answers requests."""
 
     def is_up() -> bool:
@@ -72,7 +72,7 @@ def _wait_called(server: Server) -> None:
 
 
 def _ask_too_early(server: Server) -> None:
-    _wait_called(server)
+    wait_called(server)
     server.record.seen["took connections"] = server.takes_connections()
     # That it ends meanwhile is a fault, too.
     server.wait_until(lambda: server.answers("/early", MOMENT), MOMENT)
@@ -85,7 +85,7 @@ STARTS_SLOWLY = Scenario("starts slowly", early=_ask_too_early, play=_stop, body
 
 def _signalled_in_startup(number: signal.Signals) -> Scenario:
     def play(server: Server) -> None:
-        _wait_called(server)
+        wait_called(server)
         server.signal(number)
         server.wait_ended()
 
@@ -104,7 +104,7 @@ FAILS_AND_LINGERS = _both("fails to start and lingers")
 # Applications without a lifespan
 
 
-def _ask_once(server: Server) -> None:
+def ask_once(server: Server) -> None:
     server.get("/")
     server.stop()
 
@@ -114,7 +114,7 @@ async def _ask_once_in_driver(driven: Driven) -> None:
 
 
 def _asked(behaviour: str) -> Scenario:
-    return Scenario(behaviour, play=_ask_once, body=_ask_once_in_driver)
+    return Scenario(behaviour, play=ask_once, body=_ask_once_in_driver)
 
 
 RAISES_AT_ONCE = _asked("raises at once")
@@ -252,8 +252,14 @@ def _stop_with_request(server: Server) -> None:
 def _stop_with_stream(server: Server) -> None:
     with closing(connection_to(server.port, server.patience)) as connection:
         connection.request("GET", "/stream")
-        connection.getresponse().read(1)
+        response = connection.getresponse()
+        response.read(1)
         server.stop()
+        if server.record.ended:
+            try:
+                response.read()
+            except (OSError, http.client.HTTPException) as exc:
+                server.record.seen["broken"] = repr(exc)
 
 
 def _stop_with_idle_connection(server: Server) -> None:
@@ -271,7 +277,7 @@ def _stop_with_websocket(server: Server) -> None:
         return
     with socket:
         server.signal(signal.SIGTERM)
-        socket.wait_closed()
+        server.record.seen["closed with"] = socket.wait_closed()
         server.wait_ended()
 
 
@@ -284,7 +290,7 @@ STOPS_WITH_WEBSOCKET = Scenario("behaves well", play=_stop_with_websocket)
 # Several workers
 
 
-def _wait_for_both(server: Server) -> None:
+def wait_for_both(server: Server) -> None:
     def started() -> int:
         return len(server.noted("sent", type="lifespan.startup.complete"))
 
@@ -299,9 +305,9 @@ def _worker_crashes(server: Server) -> None:
     server.stop()
 
 
-WORKERS = Scenario("behaves well", early=_wait_for_both, play=_ask_once, workers=2)
+WORKERS = Scenario("behaves well", early=wait_for_both, play=ask_once, workers=2)
 WORKERS_FAIL = Scenario("fails to start", play=_stop, workers=2)
-WORKER_CRASHES = Scenario("crashes", early=_wait_for_both, play=_worker_crashes, workers=2)
+WORKER_CRASHES = Scenario("crashes", early=wait_for_both, play=_worker_crashes, workers=2)
 
 
 # What whoever enters a driver does

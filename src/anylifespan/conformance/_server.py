@@ -49,6 +49,7 @@ class Server:
     :param among: the processes that it runs with
     :ivar record: what happens
     :ivar patience: the same
+    :ivar directory: where the application is
     :raises OSError: if the command cannot be run
     """
 
@@ -66,7 +67,8 @@ class Server:
         self._port = Port()
         self.port = self._port.number
         self._temporary = TemporaryDirectory(prefix="anylifespan-")
-        self._directory = Path(self._temporary.name)
+        self.directory = Path(self._temporary.name)
+        self._since: float | None = None
         self._put_application(behaviour)
         fields = {
             "app": f"{MODULE}:app",
@@ -84,9 +86,9 @@ class Server:
             raise
 
     def _put_application(self, behaviour: str) -> None:
-        shutil.copy(_application.__file__, self._directory / f"{MODULE}_application.py")
+        shutil.copy(_application.__file__, self.directory / f"{MODULE}_application.py")
         text = _APP.format(module=MODULE, behaviour=behaviour, directory=self._temporary.name)
-        (self._directory / f"{MODULE}.py").write_text(text)
+        (self.directory / f"{MODULE}.py").write_text(text)
 
     def __enter__(self) -> Server:
         return self
@@ -110,7 +112,7 @@ class Server:
 
     def notes(self) -> list[Note]:
         try:
-            text = (self._directory / "notes").read_text()
+            text = (self.directory / "notes").read_text()
         except FileNotFoundError:
             return []
         # The last line may be only half there.
@@ -120,7 +122,7 @@ class Server:
         return Record(self.notes()).noted(what, **details)
 
     def set(self, flag: str) -> None:
-        (self._directory / flag).touch()
+        (self.directory / flag).touch()
 
     def wait_until(self, done: Callable[[], object], limit: float | None = None) -> None:
         """Wait until this is so, or the process has ended, or there is no patience any more."""
@@ -206,6 +208,7 @@ class Server:
         return Record(self.notes()).was_asked_to_shut_down
 
     def signal(self, number: signal.Signals) -> None:
+        self._since = time.monotonic()
         self._process.signal(number)
 
     def stop(self) -> None:
@@ -214,8 +217,10 @@ class Server:
         self.wait_ended()
 
     def wait_ended(self) -> None:
+        """Wait for its end, and record how long that took from the last signal, or from now."""
         record = self.record
-        status, _ = self._process.wait_ended(self.patience)
+        since = time.monotonic() if self._since is None else self._since
+        status = self._process.wait_ended(self.patience)
         if status is None:
             record.how = f"was still running after {self.patience:g} seconds"
             return
@@ -223,6 +228,7 @@ class Server:
         # Some end by the signal that they were sent, and shells say so in this way.
         by_signal = {-signal.SIGTERM, 128 + signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT}
         record.seen["status"] = status
+        record.seen["seconds"] = time.monotonic() - since
         record.failed = status != 0 and status not in by_signal
         record.how = f"ended with status {status}"
         record.left = self._process.leaves_processes()

@@ -66,15 +66,20 @@ class WebSocket:
         self._send(CloseConnection(code=1000))
         self.wait_closed()
 
-    def wait_closed(self) -> None:
-        """Wait until the server has closed it, or has ended it without a word."""
+    def wait_closed(self) -> int | None:
+        """Wait until the server has closed it, or has ended it without a word.
+
+        :return: the code that it was closed with, if any
+        """
         try:
             event = self._next(CloseConnection)
         except TimeoutError:
-            return
-        if isinstance(event, CloseConnection):
-            with suppress(OSError, LocalProtocolError):  # it may be what was answered here
-                self._send(event.response())
+            return None
+        if not isinstance(event, CloseConnection):
+            return None
+        with suppress(OSError, LocalProtocolError):  # it may be what was answered here
+            self._send(event.response())
+        return event.code
 
     def _send(self, event: Event) -> None:
         self._socket.sendall(self._protocol.send(event))
