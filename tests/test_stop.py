@@ -379,6 +379,41 @@ async def test_one_that_ignores_its_cancellation_is_left(caplog: pytest.LogCaptu
     assert exchange.sent[0]["status"] == 503
 
 
+async def test_the_shutdown_does_not_wait_for_one_that_cannot_be_ended(server: Stopped) -> None:
+    """A server asks for it only once all requests have ended: one in a thread may take its time."""
+    go, stopped_at = anyio.Event(), [0.0]
+
+    async def handle(scope: Any, receive: Any, send: Any) -> None:
+        with CancelScope(shield=True):
+            await go.wait()
+
+    async def stops(receive: Any, send: Any) -> None:
+        stopped_at[0] = anyio.current_time()
+        await stopped(receive, send)
+
+    lifespan = app(receives, started, receives, stops)
+
+    async def both(scope: Any, receive: Any, send: Any) -> None:
+        await (lifespan if scope["type"] == "lifespan" else handle)(scope, receive, send)
+
+    middleware = LifespanMiddleware(both, drain_timeout=TIMEOUT)
+    async with plain_server(middleware) as plain:
+        assert await plain.ask("startup") == {"type": "lifespan.startup.complete"}
+        async with create_task_group() as task_group:
+            task_group.start_soon(plain.request)
+            await wait_all_tasks_blocked()
+            began = anyio.current_time()
+            server.is_stopping = True
+            await anyio.sleep(100)
+            # What comes now is not to start it again.
+            [late, _] = await plain.request()
+            assert late["status"] == 503
+            go.set()
+        # The server learns of it when it asks.
+        assert await plain.ask("shutdown") == {"type": "lifespan.shutdown.complete"}
+    assert stopped_at[0] - began == pytest.approx(TIMEOUT + GRACE + FLUSH + 5, abs=0.3)
+
+
 async def _set_after(event: anyio.Event, seconds: float) -> None:
     await anyio.sleep(seconds)
     event.set()
@@ -636,6 +671,83 @@ async def test_a_startup_by_a_request_is_cancelled(server: Stopped) -> None:
         task_group.start_soon(stop)
         [start, _] = await request(middleware)
     assert start["status"] == 503
+
+
+@pytest.mark.parametrize("way", ["stop", "limit"])
+async def test_a_startup_that_the_server_does_not_wait_for(
+    way: str, server: Stopped, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Gunicorn has a limit of its own; then it serves, and says nothing."""
+    hang = True
+
+    async def hangs_at_first(receive: Any, send: Any) -> None:
+        if hang:
+            await hangs(receive, send)
+
+    lifespan = app(receives, hangs_at_first, started, receives, stopped)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan(scope, receive, send)
+        else:
+            await send({"type": "served"})
+
+    middleware = LifespanMiddleware(
+        application, startup_timeout=None, liveness_path="/live", readiness_path="/ready"
+    )
+    async with plain_server(middleware) as plain:
+        async with create_task_group() as task_group:
+            task_group.start_soon(plain.ask, "startup")
+            await wait_all_tasks_blocked()
+            server.is_stopping = way == "stop"
+            if way == "limit":
+                plain.break_off()
+            await anyio.sleep(1)
+            task_group.cancel_scope.cancel()
+        told = [one.getMessage() for one in caplog.records if "broken off" in one.getMessage()]
+        if way == "stop":
+            assert told == []
+            return
+        [message] = told
+        assert message.endswith("startup_timeout must be shorter.")
+        [live, body] = await request(middleware, method="GET", path="/live")
+        assert (live["status"], body["body"]) == (503, b'{"status": "failed"}\n')
+        hang = False
+        # As one that is not well is asked whether it is ready, it tries to be.
+        [ready, _] = await request(middleware, method="GET", path="/ready")
+        assert ready["status"] == 200
+
+
+# After a crash
+
+
+async def test_a_request_does_not_start_it_again_in_a_server_that_ends(server: Stopped) -> None:
+    """Probes go on until the process has ended."""
+    at = anyio.Event()
+
+    async def dies(receive: Any, send: Any) -> None:
+        await at.wait()
+        raise Boom("died")
+
+    lifespan = app(receives, started, dies)
+    starts = 0
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal starts
+        assert scope["type"] == "lifespan"
+        starts += 1
+        await lifespan(scope, receive, send)
+
+    middleware = LifespanMiddleware(application, readiness_path="/ready")
+    async with plain_server(middleware) as plain:
+        await plain.ask("startup")
+        at.set()
+        await wait_all_tasks_blocked()
+        assert (await plain.ask("shutdown"))["type"] == "lifespan.shutdown.failed"
+        for scope in ({"path": "/"}, {"method": "GET", "path": "/ready"}):
+            [start, _] = await request(middleware, **scope)
+            assert start["status"] == 503
+    assert starts == 1
 
 
 # Signals

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -33,7 +34,8 @@ class Drain:
 
     :param timeout: seconds from the notice of a stop until requests are cut; infinity for never
     :param log: where it is said which are cut
-    :param why: for the same
+    :param on_given_up: called if requests still run, whatever was tried
+    :param why: for the log
     :ivar draining: whether the server is being stopped, for requests to know
     """
 
@@ -42,6 +44,7 @@ class Drain:
         timeout: float,
         event_loop: EventLoop,
         log: Log,
+        on_given_up: Callable[[], object] = lambda: None,
         *,
         why: str = "The server is stopping",
     ) -> None:
@@ -49,6 +52,7 @@ class Drain:
         self._timeout = timeout
         self._event_loop = event_loop
         self._log = log
+        self._on_given_up = on_given_up
         self._why = why
         self._open: set[OpenRequest] = set()
         self._hurried = Event()
@@ -152,6 +156,7 @@ class Drain:
                 in_seconds(FLUSH + LINGER),
                 show(where_waiting(request.coroutine)),
             )
+        self._on_given_up()
 
     async def _closed_within(self, seconds: float) -> bool:
         if self._open:

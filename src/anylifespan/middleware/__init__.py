@@ -164,19 +164,26 @@ class LifespanMiddleware:
             return await self._answer_probe(scope, send)
         app = self._runs.of(scope)
         while app is None:
-            if not await self._starts.start(scope):
+            if not await self._start_by_request(scope):
                 return await refuse(scope, receive, send, UNAVAILABLE, RETRY_AFTER)
             app = self._runs.of(scope)
         return await app(scope, receive, send)
 
     async def _answer_probe(self, scope: Scope, send: Send) -> None:
         run = self._run()
-        is_down = self._runs.of(scope) is None and (run is None or run.phase is Phase.FAILED)
+        is_down = self._runs.of(scope) is None and (run is None or run.failed_to_start)
         if is_down and self._health.is_asked_for_readiness(scope):
             # No other request may come before it is ready.
-            await self._starts.start(scope)
+            await self._start_by_request(scope)
             run = self._run()
         await self._health.answer(scope, send, Phase.IDLE.value if run is None else run.status)
+
+    async def _start_by_request(self, scope: Scope) -> bool:
+        """Whether it has started, or may; not in a server that ends and still takes requests."""
+        run = self._run()
+        if run is not None and run.server_ends:
+            return False
+        return await self._starts.start(scope)
 
     def _new_run(self, scope: Scope | None = None, **options: Any) -> Run:
         run = Run(self.app, self._runs, scope or {}, **self._options, **options)

@@ -93,6 +93,7 @@ class Run(LifespanManager):
         self._has_stopped_server = False  # because of a crash
         self._drain_timeout = check_seconds("drain_timeout", drain_timeout)
         self._signal: int | None = None  # by which the server was stopped
+        self._is_broken_off = False  # whether the server did not wait for its startup
         self._starting: CancelScope | None = None
         self._call: Call | None = None
         self._raised_on_crash: BaseException | None = None  # by on_crash, to end the process
@@ -126,7 +127,19 @@ class Run(LifespanManager):
         phase = self.phase
         if self.crash is not None:
             return "crashed"
+        if self.failed_to_start:
+            return Phase.FAILED.value
         return "draining" if phase is Phase.SERVING and self.draining else phase.value
+
+    @property
+    def failed_to_start(self) -> bool:
+        """Whether it did, by itself or since the server did not wait."""
+        return self.phase is Phase.FAILED or self._is_broken_off
+
+    @property
+    def server_ends(self) -> bool:
+        """Whether it has a server that is about to end, so that it is not to be started again."""
+        return self._server is not None and (super().crash is not None or self.draining)
 
     async def answer(self, receive: Receive, send: Send) -> None:
         """The whole lifespan, as an application's answer to its server.
@@ -138,7 +151,16 @@ class Run(LifespanManager):
         with self._open:
             self.listen()
             self.open_to_requests(self.app)
-            error = await _error_of(self.startup)
+            try:
+                error = await _error_of(self.startup)
+            except BaseException:
+                self._is_broken_off = self._server is not None and not self.draining
+                if self._is_broken_off:
+                    DEFAULT_LOG.warning(
+                        "The server has broken off the application's startup. If it has a timeout "
+                        "of its own for that, startup_timeout must be shorter."
+                    )
+                raise
             if error is not None:
                 try:
                     if self._server is not None and self._signal is not None:
@@ -149,9 +171,11 @@ class Run(LifespanManager):
                 raise _bare(error)
             try:
                 await send({"type": "lifespan.startup.complete"})
+                is_asked = False
                 with CancelScope() as self._serving:
                     if not self._ends_unasked:
                         await receive()
+                        is_asked = True
                 await self.drain()
             except BaseException:
                 # The server has broken off, so it will not listen to an answer.
@@ -166,6 +190,8 @@ class Run(LifespanManager):
                     )
                 raise
             error = await _error_of(self.stop)
+            if not (is_asked or self._ends_unasked):
+                await receive()
         if error is None:
             await send({"type": "lifespan.shutdown.complete"})
             return
@@ -178,7 +204,8 @@ class Run(LifespanManager):
 
     def listen(self) -> None:
         """Begin to wait for the server to be stopped."""
-        self._drain = Drain(self._drain_timeout, event_loop("LifespanMiddleware"), DEFAULT_LOG)
+        loop = event_loop("LifespanMiddleware")
+        self._drain = Drain(self._drain_timeout, loop, DEFAULT_LOG, self._on_drain_given_up)
         self._open.enter_context(notice_of_stop(self._server, self._on_notice))
 
     def open_to_requests(self, app: ASGI3App) -> None:
@@ -280,6 +307,11 @@ class Run(LifespanManager):
         self._drain.begin()
         if self._starting is not None:
             self._starting.cancel()
+
+    def _on_drain_given_up(self) -> None:
+        # The server waits for the requests that are left, maybe for longer than its supervisor.
+        if self._serving is not None:
+            self._serving.cancel()
 
     def _on_crash(self) -> None:
         super()._on_crash()
