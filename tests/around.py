@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import signal
 import time
 from typing import Any
 
@@ -19,6 +20,9 @@ STARTUP = float(os.environ.get("STARTUP_TIMEOUT", "5"))
 SHUTDOWN = float(os.environ.get("SHUTDOWN_TIMEOUT", "3"))
 DRAIN = float(os.environ.get("DRAIN_TIMEOUT", "2"))
 BLOCKS = float(os.environ.get("BLOCKS", "0"))
+
+if os.environ.get("TERMINATED") == "True":
+    os.kill(os.getpid(), signal.SIGTERM)  # as its import takes so long
 
 inner = pkgutil.resolve_name(os.environ["APP"])
 

@@ -100,6 +100,12 @@ def anyio_backend():
     return "{}"
 """
 
+BOTH = """
+@pytest.fixture(scope="session", params=["asyncio", "trio"])
+def anyio_backend(request):
+    return request.param
+"""
+
 # Of each way to run tests: what is before them, their mark, the configuration, and the scopes that
 # the fixtures may have.
 HIGHER = ("function", "class", "module", "session")
@@ -120,6 +126,10 @@ RUNNERS = {
     "synchronous": ("", "", "", HIGHER),
 }
 CASES = [(runner, scope) for runner, (*_, scopes) in RUNNERS.items() for scope in scopes]
+
+
+# Only for what is about both.
+RUNNERS["anyio, both"] = (BOTH, "@pytest.mark.anyio", "", HIGHER)
 
 
 def run(session: pytest.Pytester, runner: str, more: str = "", **options: str) -> pytest.RunResult:
@@ -153,6 +163,21 @@ def test_requests_streams_and_websockets(session: pytest.Pytester, runner: str, 
     starts = 3 - skipped if scope in ("function", "class") else 1
     assert output.count("STARTED") == output.count("SHUT DOWN") == starts
     assert output.count("LEFT") == 1
+
+
+CLEANS_UP = """
+@pytest.fixture(autouse=True)
+def clean_up(asgi_client):
+    yield
+"""
+
+
+@pytest.mark.parametrize("scope", HIGHER)
+def test_a_fixture_around_each_test_on_both_backends(session: pytest.Pytester, scope: str) -> None:
+    """It may be set up before pytest has changed the backend: with 9.1 it had the old client."""
+    done = run(session, "anyio, both", CLEANS_UP, scope=scope, leaks="error")
+    skipped = 0 if hasattr(httpx2.Client, "websocket") else 2
+    done.assert_outcomes(passed=6 - skipped, skipped=skipped)
 
 
 # It would hang, so whatever ends it is the crash.

@@ -128,6 +128,11 @@ SCENARIOS = {
     "stops under load": STOPS_UNDER_LOAD,
     "crashes under load": CRASHES_UNDER_LOAD,
 }
+# On one server alone, or with several workers.
+OTHERS = {
+    "is terminated while it is imported": Scenario("hangs in startup", early=Running.wait_ended),
+    "two fail to start": _scenarios.WORKERS_FAIL,
+}
 OF_WORKERS = {
     "two behave well": _scenarios.WORKERS,
     "two stop with a stream": _when_both_have_started(_scenarios.STOPS_WITH_STREAM),
@@ -149,12 +154,13 @@ def play(server: Server, target: str, name: str) -> Record:
     :param target: what it serves: ``"around:app"`` under the middleware, ``"around:bare"`` without
     :param name: of the scenario
     """
-    startup = WITHOUT_LIMIT if name == "is terminated in startup" else TIMEOUT
+    startup = WITHOUT_LIMIT if name.startswith("is terminated") else TIMEOUT
     environment = {
         "STARTUP_TIMEOUT": str(startup),
         "SHUTDOWN_TIMEOUT": str(TIMEOUT),
         "DRAIN_TIMEOUT": str(DRAIN),
         "BLOCKS": str(BLOCKS if name == "blocks in startup" else 0),
+        "TERMINATED": str(name == "is terminated while it is imported"),
     }
     command = server.around(target, **environment).command
-    return play_by_command(command, (SCENARIOS | OF_WORKERS)[name], PATIENCE, Processes())
+    return play_by_command(command, (SCENARIOS | OF_WORKERS | OTHERS)[name], PATIENCE, Processes())

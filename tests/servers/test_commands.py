@@ -91,6 +91,12 @@ def test_there_are_two_workers(name: str) -> None:
     assert stops in ((2,) if name == "uvicorn" else (1, 2))
 
 
+def test_workers_that_do_not_start_are_seen_in_the_status() -> None:
+    """Uvicorn's own command ends with 0."""
+    record = played(TWO["uvicorn"], "two fail to start")
+    assert record.seen["status"] == 3
+
+
 @each(RELOAD)
 def test_it_reloads(name: str) -> None:
     with Running(

@@ -8,6 +8,7 @@ for the status by which a server ends.
 from __future__ import annotations
 
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -234,6 +235,27 @@ def test_a_startup_that_hangs_is_ended_and_the_log_says_where(case: Case, record
 def test_a_startup_that_hangs_is_ended_by_a_signal_without_a_limit(
     case: Case, record: Record
 ) -> None:
+    assert record.seen["seconds"] < PATIENCE / 2
+
+
+PROGRAM = """
+import sys
+from uvicorn import Server
+from {} import Config
+Server(Config(sys.argv[1], port=int(sys.argv[2]))).run()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "target"),
+    [("uvicorn", "around:app"), ("anylifespan.servers.uvicorn", "around:bare")],
+)
+def test_a_signal_before_the_startup_ends_it(module: str, target: str) -> None:
+    """In workers and in programs, Uvicorn handles signals when it imports the application."""
+    pytest.importorskip("uvicorn")
+    program = [sys.executable, "-c", PROGRAM.format(module), "{app}", "{port}"]
+    record = play(Server("uvicorn", program), target, "is terminated while it is imported")
+    assert record.seen["status"] == BY_SIGTERM
     assert record.seen["seconds"] < PATIENCE / 2
 
 

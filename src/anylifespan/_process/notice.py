@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -11,7 +11,7 @@ from anyio import CancelScope, sleep
 
 from .._core.hosting import event_loop
 from .._core.log import DEFAULT_LOG
-from .server import Server
+from .server import Server, signal_before
 from .signals import beside_handlers, outliving_sigterm
 
 # Gunicorn has its workers stop by SIGQUIT, if it gets SIGINT. Windows has none.
@@ -31,7 +31,7 @@ def notice_of_stop(server: Server | None, callback: Callable[[int], object]) -> 
     if server is None:
         yield
     elif server.is_stopping is None:
-        with beside_handlers(_SIGNALS, callback):
+        with noticed_signals(_SIGNALS, callback):
             yield
     else:
         look = _Look(server.is_stopping, partial(callback, signal.SIGTERM))
@@ -44,6 +44,16 @@ def notice_of_stop(server: Server | None, callback: Callable[[int], object]) -> 
         finally:
             look.scope.cancel()
             del task  # which the event loop knows only as long as somebody else does
+
+
+@contextmanager
+def noticed_signals(numbers: Iterable[int], callback: Callable[[int], object]) -> Iterator[None]:
+    """Call back in the event loop for each of these signals, also for one that came before."""
+    with beside_handlers(numbers, callback):
+        number = signal_before()
+        if number is not None:
+            event_loop("a notice").call_soon(partial(callback, number))
+        yield
 
 
 class _Look:

@@ -106,6 +106,18 @@ def _server_of_worker(callers: list[FrameType]) -> Server | None:
     return Server(partial(os.kill, supervisor, signal.SIGTERM), getattr(event, "is_set", None))
 
 
+def signal_before() -> int | None:
+    """The signal that has stopped the server before its lifespan began, if one has.
+
+    Uvicorn imports the application, which may take long, when it already handles signals.
+    """
+    for frame in _callers():
+        if _module_of(frame) == "uvicorn.server":
+            for number in getattr(frame.f_locals.get("self"), "_captured_signals", ()):
+                return int(number)
+    return None
+
+
 def _raise(raised: BaseException) -> None:
     raise raised
 

@@ -36,6 +36,7 @@ class Drain:
     :param log: where it is said which are cut
     :param on_given_up: called if requests still run, whatever was tried
     :param why: for the log
+    :param limit: what is over with the timeout, in words; ``drain_timeout``, if it is not said
     :ivar draining: whether the server is being stopped, for requests to know
     """
 
@@ -47,6 +48,7 @@ class Drain:
         on_given_up: Callable[[], object] = lambda: None,
         *,
         why: str = "The server is stopping",
+        limit: str = "",
     ) -> None:
         self.draining = Draining()
         self._timeout = timeout
@@ -54,6 +56,7 @@ class Drain:
         self._log = log
         self._on_given_up = on_given_up
         self._why = why
+        self._limit = limit or f"its drain_timeout of {in_seconds(timeout)} is over"
         self._open: set[OpenRequest] = set()
         self._hurried = Event()
         self._cuts = False  # whether time is over
@@ -130,12 +133,11 @@ class Drain:
             return
         self._cuts = True
         if self._open:
-            over = f"its drain_timeout of {in_seconds(self._timeout)} is over"
             interrupted = "the wait for requests was interrupted"
             self._log.warning(
                 "%s, and %s: cutting %s.",
                 self._why,
-                interrupted if self._hurried.is_set() else over,
+                interrupted if self._hurried.is_set() else self._limit,
                 self._described(),
             )
         for disconnect_cancel_break_off, seconds in (
@@ -175,6 +177,19 @@ class Drain:
         names = ", ".join(sorted(map(str, self._open))[:_SHOWN])
         more = f" and {number - _SHOWN} more" if number > _SHOWN else ""
         return f"{number} request{'' if number == 1 else 's'} ({names}{more})"
+
+
+def drain_within(
+    option: str, limit: float | None, timeout: float, event_loop: EventLoop, log: Log
+) -> Drain:
+    """One for a server that has a limit of its own for its requests.
+
+    :param option: the name of that limit
+    :param limit: in seconds; None if it waits for ever
+    :param timeout: seconds of them for requests; infinity for ever
+    """
+    over = "" if limit is None else f"{timeout:g} of the {in_seconds(limit)} of {option} are over"
+    return Drain(timeout, event_loop, log, limit=over)
 
 
 def within(limit: float | None) -> float:

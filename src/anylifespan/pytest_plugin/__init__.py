@@ -28,6 +28,11 @@ def pytest_configure(config: pytest.Config) -> None:
     _runners.load(config)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if _up.uses_fixtures(item):
+        _runners.set_up_backend_first(item)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what would run an application on a backend that it is not made for."""
     backends = (None, *_options.backends(config))
@@ -73,7 +78,7 @@ def asgi_app(pytestconfig: pytest.Config) -> ASGIApp:
 
 
 @pytest.fixture(scope=_options.scope)
-def asgi_lifespan(request: pytest.FixtureRequest) -> LifespanManager:
+def asgi_lifespan(request: pytest.FixtureRequest, asgi_app: ASGIApp) -> LifespanManager:
     """The application's :class:`~anylifespan.LifespanManager`; the application is up.
 
     For asynchronous tests of anyio's plugin, pytest-asyncio and pytest-trio. If it dies while a
@@ -84,7 +89,7 @@ def asgi_lifespan(request: pytest.FixtureRequest) -> LifespanManager:
 
 
 @pytest.fixture(scope=_options.scope)
-def asgi_client(request: pytest.FixtureRequest) -> ASGIClient:
+def asgi_client(request: pytest.FixtureRequest, asgi_app: ASGIApp) -> ASGIClient:
     """An ``AsyncClient`` of httpx2, or else httpx, for the application that is up.
 
     For asynchronous tests, as :func:`asgi_lifespan`, which is its ``lifespan``.

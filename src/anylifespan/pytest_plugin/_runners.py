@@ -32,6 +32,18 @@ def runs(item: pytest.Item) -> None:
     item.config.stash[_ITEM] = item
 
 
+def set_up_backend_first(item: pytest.Item) -> None:
+    """Have a change of the backend end what depends on it before a fixture asks for that.
+
+    pytest sets up the fixtures of a test in the order of their names. It does not know that those
+    of this plugin depend on the backend, so that fixtures which depend on them might come before.
+    """
+    names: list[str] = item.fixturenames  # type: ignore[attr-defined]
+    if "anyio_backend" in names:
+        names.remove("anyio_backend")
+        names.insert(0, "anyio_backend")
+
+
 def fixture_for(what: str, request: pytest.FixtureRequest) -> object:
     """The value of a fixture, from the plugin that runs the current test.
 

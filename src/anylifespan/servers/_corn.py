@@ -24,7 +24,7 @@ from .._core.manager import LifespanManager
 from .._core.options import check_seconds
 from .._diagnosis.watchdog import time_reported
 from .._process.signals import call_at_each, outliving_sigterm
-from .._stop.drain import Drain, within
+from .._stop.drain import drain_within, within
 from ..errors import (
     LifespanCrashed,
     ShutdownFailed,
@@ -170,7 +170,10 @@ async def serve(
     """
     stop = Event()
     starting = CancelScope()
-    drain = Drain(within(lifespan.config.graceful_timeout), event_loop("serve()"), lifespan.log)
+    limit = lifespan.config.graceful_timeout
+    drain = drain_within(
+        "graceful_timeout", limit, within(limit), event_loop("serve()"), lifespan.log
+    )
     crash: LifespanCrashed | None = None
 
     async def handle_lifespan() -> None:

@@ -21,7 +21,7 @@ from .._core.hosting import event_loop
 from .._core.log import Log
 from .._core.options import check_seconds
 from .._diagnosis.watchdog import time_reported
-from .._stop.drain import Drain
+from .._stop.drain import Drain, drain_within
 from ..errors import (
     LifespanCrashed,
     LifespanError,
@@ -128,7 +128,10 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
 
     async def _serve_with_lifespan(self) -> None:
         log = Log(self.log)
-        self._drain = Drain(_drain_timeout(self.cfg.graceful_timeout), event_loop("a worker"), log)
+        limit = self.cfg.graceful_timeout
+        self._drain = drain_within(
+            "graceful_timeout", limit, _drain_timeout(limit), event_loop("a worker"), log
+        )
         manager = _manager.LifespanManager(
             self.asgi,
             mode=self.cfg.asgi_lifespan,

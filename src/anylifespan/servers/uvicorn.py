@@ -19,6 +19,7 @@ import click
 import uvicorn
 from anyio import CancelScope
 from uvicorn.server import HANDLED_SIGNALS
+from uvicorn.supervisors import Multiprocess
 
 from .._core.exceptions import in_full
 from .._core.hosting import event_loop
@@ -26,9 +27,10 @@ from .._core.log import Log
 from .._core.manager import LifespanManager
 from .._core.options import check_seconds
 from .._diagnosis.watchdog import time_reported
+from .._process.notice import noticed_signals
 from .._process.server import terminate
-from .._process.signals import are_handled, beside_handlers
-from .._stop.drain import Drain, within
+from .._process.signals import are_handled
+from .._stop.drain import Drain, drain_within, within
 from ..errors import LifespanCrashed, LifespanError
 from ._click import with_timeouts
 from ._command import replaced
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from ._uvicorn_options import Options
 
 TIMEOUT = 30.0
+# With which Uvicorn ends where the application does not start; where its name is has changed.
+STARTUP_FAILURE = 3
 
 
 def _with_parameters_of(theirs: Any, ours: Any) -> inspect.Signature:
@@ -111,8 +115,17 @@ def _configured(startup_timeout: float | None, shutdown_timeout: float | None) -
     """Have ``uvicorn.run()`` make a :class:`Config` of ours."""
     module = import_module("uvicorn.main")  # uvicorn.main itself is the command
     config = partial(Config, startup_timeout=startup_timeout, shutdown_timeout=shutdown_timeout)
-    with replaced(module, "Config", config):
+    with replaced(module, "Config", config), replaced(module, "Multiprocess", _Supervisor):
         yield
+
+
+class _Supervisor(Multiprocess):
+    """Uvicorn's own ends with status 0 when it stops since no worker can start."""
+
+    def run(self) -> None:
+        super().run()
+        if any(one.process.exitcode == STARTUP_FAILURE for one in self.processes):
+            sys.exit(STARTUP_FAILURE)
 
 
 def command() -> click.Command:
@@ -174,10 +187,11 @@ class Lifespan:
         :raises SystemExit: if a signal has come meanwhile, with the status that a shell gives it
         """
         self.logger.info("Waiting for application startup.")
-        self._drain = Drain(
-            within(self.config.timeout_graceful_shutdown), event_loop("Lifespan"), self._log
+        limit = self.config.timeout_graceful_shutdown
+        self._drain = drain_within(
+            "timeout_graceful_shutdown", limit, within(limit), event_loop("Lifespan"), self._log
         )
-        self._notices.enter_context(beside_handlers(HANDLED_SIGNALS, self._on_signal))
+        self._notices.enter_context(noticed_signals(HANDLED_SIGNALS, self._on_signal))
         try:
             with self._reporting("startup"), CancelScope() as self._starting:
                 await self._manager.startup()
