@@ -44,6 +44,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     if "task" in leaves:
         kept.append(spawn(poll))
+    if "timer" in leaves:
+        kept.append(spawn(anyio.sleep_forever))
     if "thread" in leaves:
         thread = threading.Thread(target=linger, name="lingering", daemon=True)
         thread.start()  # the thread is here

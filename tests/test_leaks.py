@@ -85,6 +85,22 @@ async def test_each_kind_is_told_with_its_place(leaves: set[str], kind: str) -> 
 
 
 @pytest.mark.anyio
+async def test_a_task_that_runs_no_code_of_the_application(leaves: set[str]) -> None:
+    """As ``asyncio.create_task(asyncio.sleep(3600))``: the line in the library is told."""
+    leaves.add("timer")
+    with pytest.warns(LeakWarning) as caught:
+        async with asgi_client(leaky_app.app):
+            pass
+    (warning,) = caught
+    _, leak, *lines = str(warning.message).splitlines()
+    assert leak.startswith("task ")
+    assert ", in sleep_forever" in lines[-1]
+    for one in leaky_app.kept:
+        if hasattr(one, "cancel"):
+            one.cancel()
+
+
+@pytest.mark.anyio
 async def test_what_is_about_to_end_is_let_end(leaves: set[str]) -> None:
     leaves.add("ended")
     async with asgi_client(leaky_app.app):

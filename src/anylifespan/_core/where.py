@@ -25,6 +25,15 @@ from .attempt import attempt
 # The machinery between an application's frames and under its last one.
 _NOT_THE_APP = {"anylifespan", "anyio", "asyncio", "contextlib", "trio", "uvloop"}
 
+# The same, but what runs tasks of its own.
+_MACHINERY = (
+    "anylifespan",
+    "anyio._backends",
+    "anyio.from_thread",
+    *(f"asyncio.{name}" for name in ("base_", "proactor_", "runners", "selector_", "unix_")),
+    "trio._core",
+)
+
 # File, line and function.
 Place = tuple[str, int, str]
 
@@ -59,6 +68,15 @@ def places_in(coroutine: object) -> list[Place]:
     return attempt(lambda: _places(coroutine), nothing)
 
 
+def places_of_library(coroutine: object) -> list[Place]:
+    """The first frame of a coroutine of a library that is not the machinery's own.
+
+    As of ``asyncio.sleep(60)``, which the application may have made a task of.
+    """
+    nothing: list[Place] = []
+    return attempt(lambda: _places_of_library(coroutine), nothing)
+
+
 def is_apps_own(frame: FrameType) -> bool:
     """Whether a frame is the application's, and not of the machinery that runs it."""
     return _module_of(frame).partition(".")[0] not in _NOT_THE_APP
@@ -76,11 +94,18 @@ def _stacks(coroutine: object) -> list[list[Place]]:
 
 
 def _places(awaitable: object) -> list[Place]:
-    return [
-        (frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name)
-        for frame in _frames(awaitable)
-        if is_apps_own(frame)
-    ]
+    return [_place(frame) for frame in _frames(awaitable) if is_apps_own(frame)]
+
+
+def _places_of_library(coroutine: object) -> list[Place]:
+    frames = list(_frames(coroutine))
+    if not frames or _module_of(frames[0]).startswith(_MACHINERY):
+        return []
+    return [_place(frames[0])]
+
+
+def _place(frame: FrameType) -> Place:
+    return frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name
 
 
 def _frames(awaitable: Any) -> Iterator[FrameType]:

@@ -20,7 +20,7 @@ from anyio.lowlevel import checkpoint
 from .._core.application import name_of
 from .._core.frames import users_frames
 from .._core.options import Leaks
-from .._core.where import places_in
+from .._core.where import places_in, places_of_library
 from .files import identity_of, open_files
 from .origins import Origins, Places
 
@@ -98,7 +98,7 @@ class Watch:
 
     def _tasks(self) -> Iterator[Leak]:
         for name, coroutine in self._origins.tasks():
-            places = places_in(coroutine)
+            places = places_in(coroutine) or places_of_library(coroutine)
             if places:  # others belong to the machinery that runs tasks
                 yield Leak("task", name, _shown(places))
 
