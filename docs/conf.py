@@ -20,6 +20,7 @@ extensions = [
 ]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
+smartquotes = False  # which would make a dash of the "--" in commands
 exclude_patterns = ["_build"]
 
 autodoc_member_order = "bysource"

@@ -354,6 +354,8 @@ def lines_that_declare(source: str) -> set[int]:
             if default is not None and is_seconds(default):
                 lines.add(default.lineno)
     for one in tree.body:
+        if isinstance(one, ast.If) and ast.unparse(one.test) == "TYPE_CHECKING":
+            lines.add(one.lineno)  # what is imported for type checkers can be imported
         if isinstance(one, ast.Assign) and is_seconds(one.value):
             lines.add(one.lineno)
     return lines

@@ -38,9 +38,11 @@ def test_the_limits() -> None:
 
 @pytest.mark.parametrize("steps", [[raises(Boom())], [sends("http.response.start")], []])
 async def test_not_supported(steps: list[Any]) -> None:
-    with pytest.raises(LifespanNotSupported):
+    with pytest.raises(LifespanNotSupported, match=r"^the application has no lifespan") as caught:
         async with LifespanManager(app(*steps)):
             raise AssertionError("it has not started")
+    assert "mode" not in str(caught.value)
+    assert caught.value.message
 
 
 async def test_what_the_application_raises_in_its_startup_comes_as_it_is() -> None:
@@ -67,6 +69,19 @@ async def test_a_startup_that_is_not_done_in_time(passed: Any) -> None:
         async with LifespanManager(app(receives, hangs)):
             raise AssertionError("it has not started")
     assert passed(begun, 5)
+
+
+async def test_a_timeout_is_told_even_if_the_application_raises_when_it_is_cancelled() -> None:
+    async def raises_then(receive: Any, send: Any) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise Boom("of the clean-up")
+
+    with pytest.raises(TimeoutError) as caught:
+        async with LifespanManager(app(receives, raises_then), startup_timeout=1):
+            raise AssertionError("it has not started")
+    assert isinstance(caught.value.__cause__, Boom)
 
 
 async def test_a_shutdown_that_is_not_done_in_time(passed: Any) -> None:

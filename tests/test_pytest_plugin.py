@@ -268,6 +268,16 @@ async def test_one(asgi_client):
     done.stdout.fnmatch_lines(["*StartupTimeout: *within 0.01 seconds*", "*# it hangs here"])
 
 
+def test_the_limits_by_default(session: pytest.Pytester) -> None:
+    tests = """
+async def test_one(asgi_client):
+    manager = asgi_client.lifespan
+    assert (manager._startup_timeout, manager._shutdown_timeout) == (30, 30)
+    assert asgi_client._transport._drain_timeout == 1
+"""
+    run(session, tests).assert_outcomes(passed=2)
+
+
 def test_mode_and_no_limits(session: pytest.Pytester) -> None:
     tests = """
 @pytest.fixture

@@ -223,7 +223,7 @@ def test_a_shutdown_that_hangs_with_a_request_that_hangs() -> None:
 
 def test_a_request_that_blocks_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anylifespan._portal.ANSWER", 0.2)
-    monkeypatch.setattr("anylifespan.testing._server.CUTTING", 0.1)
+    monkeypatch.setattr("anylifespan.testing._server.time_to_close", lambda drain: drain + 0.1)
     release, blocked = threading.Event(), threading.Event()
 
     async def blocks(scope: Any, receive: Any, send: Any) -> None:
@@ -243,7 +243,7 @@ def test_a_request_that_blocks_the_event_loop(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_client_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anylifespan.testing._serving.CUTTING", 0.5)
+    monkeypatch.setattr("anylifespan.testing._serving.time_to_close", lambda drain: drain + 0.5)
 
     async def sends_much(scope: Any, receive: Any, send: Any) -> None:
         await send(START)

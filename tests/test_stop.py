@@ -21,7 +21,7 @@ from starlette.requests import Request
 from anylifespan import Draining, LifespanMiddleware, StartupFailed, draining
 from anylifespan._process.server import Server
 from anylifespan._process.signals import beside_handlers, outliving_sigterm
-from anylifespan._stop.drain import GRACE, within
+from anylifespan._stop.drain import GRACE, time_to_close, within
 from anylifespan._stop.request import FLUSH, OpenRequest
 
 pytestmark = pytest.mark.anyio
@@ -212,6 +212,7 @@ async def test_one_that_has_not_answered_is_answered_with_503() -> None:
         pass
     start, body = exchange.sent
     assert start["status"] == 503
+    assert dict(start["headers"])[b"content-length"] == b"%d" % len(body["body"])
     assert body == {"type": "http.response.body", "body": b"The server is stopping.\n"}
 
 
@@ -877,3 +878,8 @@ def test_the_drain_is_over_before_the_server_loses_patience(
     limit: float | None, drain: float
 ) -> None:
     assert within(limit) == drain
+
+
+def test_how_long_others_wait_for_open_requests() -> None:
+    """Until they have been disconnected, cancelled and given up."""
+    assert time_to_close(3) == 3 + GRACE + FLUSH + 5

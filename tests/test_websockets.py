@@ -98,6 +98,28 @@ async def test_a_ping_is_answered() -> None:
 # Opening
 
 
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("https://shop.example", 443),
+        ("http://shop.example", 80),
+        ("wss://shop.example", 443),
+        ("ws://shop.example", 80),
+    ],
+)
+async def test_the_port_that_an_application_sees(url: str, port: int) -> None:
+    seen: list[Any] = []
+
+    async def request(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["server"])
+        await send(ACCEPT)
+        await receive()
+
+    async with client_of(request) as client, client.websocket(f"{url}/"):
+        pass
+    assert seen == [("shop.example", port)]
+
+
 async def test_what_an_application_sees() -> None:
     seen: list[Any] = []
 

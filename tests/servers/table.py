@@ -1,4 +1,4 @@
-"""Fills the tables of docs/servers.md from runs: ``nox -s servers``."""
+"""Fills the tables of docs/server-behaviour.md from runs: ``nox -s servers``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ways import DROP_INS, SERVERS, SUPERVISED, UNDER, Way, ways_of
 
 from anylifespan.conformance import _application
 
-PAGE = PROJECT / "docs" / "servers.md"
+PAGE = PROJECT / "docs" / "server-behaviour.md"
 BEGIN, END = "<!-- filled by nox -s servers -->\n", "<!-- to here -->\n"
 UNDER_WAY = f"{SLOW} slow requests, {STREAMS} streams and {WEBSOCKETS} WebSockets"
 TITLES = {MIDDLEWARE: "with `LifespanMiddleware`"}
@@ -172,7 +172,7 @@ def replaced(record: Record, as_often: str = "is replaced") -> str:
 def supervised(records: dict[str, dict[str, Record]]) -> list[str]:
     again = f"if one crashes every {CALM:g} s"
     lines = [
-        "### Two workers",
+        "## Two workers",
         "",
         f"| | a worker that crashes | its requests | {again} | a stop |",
         "| --- | --- | --- | --- | --- |",
@@ -192,7 +192,7 @@ def supervised(records: dict[str, dict[str, Record]]) -> list[str]:
 
 
 def table(name: str, ways: dict[str, dict[str, Record]]) -> list[str]:
-    lines = [f"### {name}", "", f"| | {' | '.join(ways)} |", "| --- |" + " --- |" * len(ways)]
+    lines = [f"## {name}", "", f"| | {' | '.join(ways)} |", "| --- |" + " --- |" * len(ways)]
     for title, scenario, cell in ROWS:
         cells = [cell(records[scenario]) for records in ways.values()]
         lines.append(f"| {title} | {' | '.join(cells)} |")

@@ -34,6 +34,8 @@ _OF_THE_PROCESS = ("sentry-sdk.", "sentry.", "Otel", "tqdm", "pydevd", "MainThre
 class LeakWarning(UserWarning):
     """An application has left something behind after its shutdown."""
 
+    __module__ = "anylifespan.testing"  # where filters of warnings find it
+
 
 @dataclass(frozen=True)
 class Leak:

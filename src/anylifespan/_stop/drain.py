@@ -24,7 +24,7 @@ from .request import FLUSH, STOPPING, OpenRequest
 # Seconds that a request has for itself, once it is disconnected.
 GRACE = 0.5
 # Seconds that open requests take to end once they are cut, whatever they do.
-CUTTING = GRACE + FLUSH + LINGER
+_CUTTING = GRACE + FLUSH + LINGER
 _SHOWN = 5  # how many of the requests that are cut the log names
 
 
@@ -112,7 +112,7 @@ class Drain:
         """The same, but cut at once what is open, whatever happens to the caller meanwhile."""
         self.hurry()
         # It has a limit, since Ctrl-C may have ended the task that cuts them.
-        with move_on_after(CUTTING, shield=True):
+        with move_on_after(_CUTTING, shield=True):
             await self.finish()
 
     def hurry(self) -> None:
@@ -177,6 +177,11 @@ class Drain:
         names = ", ".join(sorted(map(str, self._open))[:_SHOWN])
         more = f" and {number - _SHOWN} more" if number > _SHOWN else ""
         return f"{number} request{'' if number == 1 else 's'} ({names}{more})"
+
+
+def time_to_close(drain_timeout: float) -> float:
+    """Seconds after which whoever waits for open requests to end need not wait any longer."""
+    return drain_timeout + _CUTTING
 
 
 def drain_within(

@@ -25,16 +25,17 @@ class LifespanNotSupported(LifespanUnsupported):
 class LifespanManager:
     """``async with LifespanManager(app) as manager``: the application is up, as ``manager.app``.
 
-    It works as asgi-lifespan's, with three differences: the application is also shut down after an
-    exception in the block, each request has its own copy of the state, and a crash of the
-    application ends the wait for its answer.
+    It works as asgi-lifespan's, but for what is mended: among other things, the application is also
+    shut down after an exception in the block, each request has its own copy of the state, and a
+    crash of the application ends the wait for its answer. The page "Migrating" has all of it.
 
     :param app: an ASGI application
     :param startup_timeout: seconds the startup may take; None for no limit
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
     :raises LifespanNotSupported: on entry, if the application has no lifespan
     :raises TimeoutError: on entry or on leaving, if it is not done in time
-    :raises Exception: on entry or on leaving: what the application raised, as it is
+    :raises Exception: on entry or on leaving: what the application raised; by itself, if a task
+        group had put it into an exception group
     :raises LifespanError: if it says that it failed, and raises nothing
     """
 
@@ -76,7 +77,11 @@ def _as_it_is(of_the_body: BaseException | None) -> Iterator[None]:
     try:
         yield
     except LifespanUnsupported as error:
-        raise LifespanNotSupported(str(error)) from error.__cause__
+        # It has no mode to advise.
+        text = str(error).replace('; use mode "auto" to go on without one', "")
+        raise LifespanNotSupported(
+            text, message=error.message, swallowed=error.swallowed
+        ) from error.__cause__
     except LifespanError as error:
         cause = error.__cause__
         if error is of_the_body or isinstance(error, TimeoutError) or cause is None:

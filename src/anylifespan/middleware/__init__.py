@@ -80,8 +80,8 @@ class LifespanMiddleware:
         :class:`~anylifespan.LifespanManager`) gets the exception, as if there were no middleware.
         ``"log"`` goes on serving. A function, which may be asynchronous, is called with the
         :exc:`LifespanCrashed`; it is cancelled when the server stops, which does not wait for one
-        that ignores this. If it calls ``sys.exit()``, that is as ``"terminate"``. The server's
-        shutdown then gets ``lifespan.shutdown.failed`` as the answer.
+        that ignores this. If it calls ``sys.exit()``, the server stops as for ``"terminate"``. In
+        any case the server gets ``lifespan.shutdown.failed`` as the answer to its shutdown.
     :raises TypeError: if ``app`` cannot be an ASGI application, or a parameter is of a wrong type
     :raises ValueError: if an option is unknown, a path does not begin with a slash, or a number of
         seconds is negative or not a number
@@ -137,7 +137,7 @@ class LifespanMiddleware:
     def crash(self) -> LifespanCrashed | None:
         """How the application died while it was serving, or failed to start in the background.
 
-        None if it did not. For hosts with health checks of their own, which can raise it.
+        None if it did not. A host that has health checks of its own can raise it there.
         """
         run = self._run()
         return None if run is None else run.crash

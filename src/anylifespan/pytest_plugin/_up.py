@@ -142,6 +142,7 @@ def fails_in(phase: str) -> Any:
 
     @pytest.hookimpl(wrapper=True)
     def run(item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True  # what others raise is theirs
         try:
             result = yield
             if phase == "setup":

@@ -141,9 +141,10 @@ class Lifespan:
     over. If the lifespan dies while the server serves, the server exits gracefully, with status 1.
 
     :param config: one of :class:`Config`, or any of Uvicorn's: then the timeouts are 30 seconds
-    :ivar should_exit: whether the server should
+    :ivar should_exit: whether the server is to end, since the application does not serve
     :ivar error_occurred: whether the application has raised, or has no lifespan
-    :ivar startup_failed, shutdown_failed: whether that phase has failed
+    :ivar startup_failed: whether the application has not started
+    :ivar shutdown_failed: whether it has not shut down
     """
 
     def __init__(self, config: uvicorn.Config) -> None:

@@ -57,7 +57,7 @@ class ASGIClient(httpx.AsyncClient):
         :raises WebSocketUpgradeError: of httpx2, if the application denies it; its ``response`` has
             the denial, or status 403. The code and the reason of a ``websocket.close`` are in
             ``response.extensions["websocket_close"]``.
-        :raises ModuleNotFoundError: without httpx2 2.9, or wsproto
+        :raises ImportError: without httpx2 2.9, or wsproto
         """
         opened = open_websocket(httpx.AsyncClient, self, url, options)
         try:

@@ -12,7 +12,7 @@ from .._core.application import ASGIApp
 from .._core.log import DEFAULT, Log
 from .._core.manager import LifespanManager
 from .._core.options import Leaks, Mode, check_leaks, check_seconds
-from .._stop.drain import CUTTING
+from .._stop.drain import time_to_close
 from ..from_thread import BlockingLifespan, cancel_unless_up, up_in_thread
 from ._reported import Reported
 from ._transport import DRAIN_TIMEOUT
@@ -132,7 +132,7 @@ def asgi_server(
             backend_options,
             log,
             cancel=cancel,
-            drain=drain + CUTTING,
+            drain=time_to_close(drain),
         ),
     ):
         yield ASGIServer(lifespan, host, listener.getsockname()[1])

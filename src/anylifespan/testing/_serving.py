@@ -14,7 +14,7 @@ from .._core.application import ASGI3App, Receive, Scope, Send
 from .._core.hosting import event_loop
 from .._core.log import Log
 from .._core.manager import LifespanManager
-from .._stop.drain import CUTTING, Drain
+from .._stop.drain import Drain, time_to_close
 
 try:
     import uvicorn
@@ -60,7 +60,7 @@ class Serving:
         options.setdefault("log_config", None)
         if drain_timeout < math.inf:
             # Requests are cut before that; it is for clients that have stopped reading.
-            options.setdefault("timeout_graceful_shutdown", drain_timeout + CUTTING)
+            options.setdefault("timeout_graceful_shutdown", time_to_close(drain_timeout))
         self._config = uvicorn.Config(self._serve, interface="asgi3", lifespan="off", **options)
         # Load it now: later, a wrong option would end Uvicorn with SystemExit.
         self._config.load()

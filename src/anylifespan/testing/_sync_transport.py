@@ -10,7 +10,7 @@ from typing import Any
 from anyio import to_thread
 
 from .._portal import BlockedError
-from .._stop.drain import CUTTING
+from .._stop.drain import time_to_close
 from ..errors import LifespanCrashed
 from ..from_thread import BlockingLifespan
 from ._httpx import httpx
@@ -70,7 +70,7 @@ class ASGISyncTransport(httpx.BaseTransport):
     def close(self) -> None:
         """End all requests that still run, as :meth:`ASGITransport.aclose`."""
         if not self.is_closed:
-            limit = self._transport._drain_timeout + CUTTING
+            limit = time_to_close(self._transport._drain_timeout)
             with suppress(BlockedError):  # which the shutdown is going to raise
                 self.lifespan._run(self._transport.aclose, limit=limit)
             self.is_closed = True
