@@ -13,6 +13,8 @@ import signal
 import time
 from typing import Any
 
+import anyio.to_thread
+
 from anylifespan import LifespanMiddleware
 
 # Seconds.
@@ -36,6 +38,9 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
             time.sleep(BLOCKS)  # noqa: ASYNC251 - the startup blocks here
         return event
 
+    if scope.get("path") == "/thread":
+        inner.files.note("thread")
+        await anyio.to_thread.run_sync(time.sleep, 30)  # which nobody can cancel
     await inner(scope, receive_and_block, send)
 
 

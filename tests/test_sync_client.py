@@ -655,7 +655,9 @@ def test_leaving_a_client_while_a_request_blocks_the_event_loop(
     client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("anylifespan._portal.ANSWER", 0.2)
-    monkeypatch.setattr("anylifespan.testing._sync_transport.time_to_close", lambda drain: drain + 0.1)
+    monkeypatch.setattr(
+        "anylifespan.testing._sync_transport.time_to_close", lambda drain: drain + 0.1
+    )
     release, blocks = threading.Event(), threading.Event()
 
     async def blocking(scope: Any, receive: Any, send: Any) -> None:

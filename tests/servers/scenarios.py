@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 
 import httpx
@@ -17,6 +18,7 @@ from released_servers import Server
 from websockets.exceptions import InvalidHandshake
 
 from anylifespan.conformance import _scenarios
+from anylifespan.conformance._client import connection_to
 from anylifespan.conformance._play import play as play_by_command
 from anylifespan.conformance._process import Processes
 from anylifespan.conformance._record import Record
@@ -102,6 +104,14 @@ def _crash_again_and_again(server: Running) -> None:
         server.stop()
 
 
+def _stop_with_thread(server: Running) -> None:
+    with closing(connection_to(server.port, PATIENCE)) as connection:
+        connection.request("GET", "/thread")
+        server.wait_noted("thread")
+        server.signal(signal.SIGTERM)
+        server.wait_until(lambda: server.noted("sent", type="lifespan.shutdown.complete"))
+
+
 HANGS_IN_STARTUP = Scenario("hangs in startup", early=_does_not_start)
 BLOCKS_IN_STARTUP = Scenario("behaves well", play=_scenarios.ask_once)
 HANGS_IN_SHUTDOWN = Scenario("hangs in shutdown", play=Running.stop)
@@ -131,6 +141,7 @@ SCENARIOS = {
 # On one server alone, or with several workers.
 OTHERS = {
     "is terminated while it is imported": Scenario("hangs in startup", early=Running.wait_ended),
+    "stops with a request in a thread": Scenario("behaves well", play=_stop_with_thread),
     "two fail to start": _scenarios.WORKERS_FAIL,
 }
 OF_WORKERS = {
@@ -158,7 +169,7 @@ def play(server: Server, target: str, name: str) -> Record:
     environment = {
         "STARTUP_TIMEOUT": str(startup),
         "SHUTDOWN_TIMEOUT": str(TIMEOUT),
-        "DRAIN_TIMEOUT": str(DRAIN),
+        "DRAIN_TIMEOUT": str(0 if name == "stops with a request in a thread" else DRAIN),
         "BLOCKS": str(BLOCKS if name == "blocks in startup" else 0),
         "TERMINATED": str(name == "is terminated while it is imported"),
     }

@@ -28,7 +28,7 @@ from scenarios import (
     Record,
     play,
 )
-from ways import ADDED, DROP_INS, SERVERS, ways_of
+from ways import ADDED, DROP_INS, SERVERS, UNDER, ways_of
 
 from anylifespan.conformance import _application, cases
 
@@ -310,6 +310,25 @@ def test_a_request_that_ends_within_the_drain_is_answered(case: Case, record: Re
     assert record.answers == {"/slow": 200}
     assert record.seen["seconds"] < DRAIN + PATIENCE / 2
     assert runs_its_shutdown_once(record)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.exhaustive] if name != "uvicorn" else [])
+        for name in SERVERS
+        if name != "daphne"
+    ],
+)
+def test_the_shutdown_does_not_wait_for_a_thread(name: str) -> None:
+    """Servers ask for it only when all requests have ended."""
+    server = SERVERS[name]
+    if name == "gunicorn":
+        server = server.with_options("--graceful-timeout", "15")
+    record = play(server, UNDER[MIDDLEWARE], "stops with a request in a thread")
+    assert runs_its_shutdown_once(record)
+    assert "Shutting down without it" in record.output
+    assert "seconds" not in record.seen  # the server itself still waits
 
 
 @on("stops under load", "crashes under load")
