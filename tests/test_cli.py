@@ -479,7 +479,7 @@ def test_check_starts_it_once_on_each_backend() -> None:
     assert done.stdout.count("hello\n") == done.stdout.count("goodbye\n") == 2
 
 
-def test_check_on_uvloop_runs_uvloop() -> None:
+def test_check_runs_the_event_loop_that_it_is_asked_for() -> None:
     done = check("tells_its_loop", "--backend", "uvloop")
     assert done.stdout.startswith("uvloop\n")
 

@@ -134,6 +134,23 @@ async def test_files_that_others_have_open_are_not_its_own(
 
 
 @pytest.mark.anyio
+async def test_a_file_that_somebody_has_open_may_be_opened_and_closed(tmp_path: Path) -> None:
+    path = tmp_path / "opened by the test"
+    path.touch()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        path.open().close()  # noqa: ASYNC230
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    with path.open():
+        async with asgi_client(application, leaks="error"):
+            pass
+
+
+@pytest.mark.anyio
 async def test_as_errors(leaves: set[str]) -> None:
     leaves.add("socket")
     with pytest.raises(LeakWarning, match=r"socket \('0.0.0.0', 0\)") as info:

@@ -44,11 +44,14 @@ async def lets_others_run(receive: Any, send: Any) -> None:
     await checkpoint()
 
 
-def test_7_a_startup_that_blocks_between_checkpoints_is_out_of_time(real_time: Any) -> None:
+@pytest.mark.parametrize("first", [[receives], []], ids=["receives", "does not receive"])
+def test_7_a_startup_that_blocks_between_checkpoints_is_out_of_time(
+    real_time: Any, first: list[Any]
+) -> None:
     steps = [blocks, lets_others_run] * 4
 
     async def main() -> None:
-        manager = LifespanManager(app(receives, *steps, started, receives), startup_timeout=0.01)
+        manager = LifespanManager(app(*first, *steps, started, receives), startup_timeout=0.01)
         with pytest.raises(StartupTimeout, match=r"within 0\.01 seconds"):
             await manager.startup()
 

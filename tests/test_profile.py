@@ -207,7 +207,7 @@ def test_the_more_it_takes_to_look_the_rarer_it_is(
 
 def test_the_longest_comes_first_and_the_shortest_are_left_out() -> None:
     profile = Profile()
-    for line, seconds in ((1, 0.02), (2, 0.06), (3, 0.0005)):
+    for line, seconds in ((1, 0.002), (2, 0.006), (3, 0.00005)):
         profile.add(Sample(seconds, blocks=False, stacks=[(("main.py", line, "lifespan"),)]))
     assert [line.line for line in profile.lines()] == [2, 1]
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import anyio
@@ -717,6 +717,28 @@ async def test_a_startup_that_the_server_does_not_wait_for(
         # As one that is not well is asked whether it is ready, it tries to be.
         [ready, _] = await request(middleware, method="GET", path="/ready")
         assert ready["status"] == 200
+
+
+# What a server is told
+
+
+@pytest.mark.parametrize("is_a_server", [True, False])
+async def test_what_takes_long_is_told_to_servers_alone(
+    is_a_server: bool, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_a_server:
+        request.getfixturevalue("server")
+    reported: list[str] = []
+
+    def time_reported(phase: str, *_: object) -> Any:
+        reported.append(phase)
+        return nullcontext()
+
+    monkeypatch.setattr("anylifespan.middleware._run.time_reported", time_reported)
+    async with plain_server(LifespanMiddleware(well_behaved)) as plain:
+        await plain.ask("startup")
+        await plain.ask("shutdown")
+    assert reported == (["startup", "shutdown"] if is_a_server else [])
 
 
 # After a crash
