@@ -140,7 +140,7 @@ async def test_a_file_that_somebody_has_open_may_be_opened_and_closed(tmp_path: 
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await receive()
-        path.open().close()  # noqa: ASYNC230
+        path.open().close()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
