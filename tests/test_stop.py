@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
-from functools import partial
 from typing import Any
 
 import anyio
@@ -19,7 +18,7 @@ from apps import Boom, app, hangs, receives, started, stopped, well_behaved
 from plain_server import PlainServer, plain_server, request
 from starlette.requests import Request
 
-from anylifespan import Draining, LifespanMiddleware, Phase, StartupFailed, draining
+from anylifespan import Draining, LifespanMiddleware, StartupFailed, draining
 from anylifespan._process.server import Server
 from anylifespan._process.signals import beside_handlers, outliving_sigterm
 from anylifespan._stop.drain import GRACE, time_to_close, within
@@ -414,30 +413,6 @@ async def test_the_shutdown_does_not_wait_for_one_that_cannot_be_ended(server: S
         # The server learns of it when it asks.
         assert await plain.ask("shutdown") == {"type": "lifespan.shutdown.complete"}
     assert stopped_at[0] - began == pytest.approx(TIMEOUT + GRACE + FLUSH + 5, abs=0.3)
-
-
-async def test_where_a_request_has_started_it_the_end_of_the_server_decides(
-    server: Stopped, caplog: pytest.LogCaptureFixture
-) -> None:
-    """There is no lifespan of the server's whose end could be brought forward."""
-    go = anyio.Event()
-
-    async def handle(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await well_behaved(scope, receive, send)
-            return
-        with CancelScope(shield=True):
-            await go.wait()
-
-    middleware = LifespanMiddleware(handle, drain_timeout=TIMEOUT)
-    async with create_task_group() as task_group:
-        task_group.start_soon(partial(request, middleware, method="GET", path="/"))
-        await wait_all_tasks_blocked()
-        server.is_stopping = True
-        await anyio.sleep(100)
-        assert "GET / still runs 6 seconds after it was cancelled" in caplog.text
-        assert middleware.phase is Phase.SERVING
-        go.set()
 
 
 async def _set_after(event: anyio.Event, seconds: float) -> None:

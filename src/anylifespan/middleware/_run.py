@@ -1,4 +1,4 @@
-"""One lifespan under the middleware: from its startup to its shutdown, or its crash."""
+"""One lifespan under the middleware, from its startup to its shutdown or its crash."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from ..errors import (
 from ._in_background import StartInBackground
 from ._on_crash import Call, OnCrash
 
-# Seconds after which a client may ask again that has come during the startup.
+# Seconds after which a client may try again if its request arrived during the startup.
 RETRY_AFTER = 5
 STARTING = "The application is starting."
 UNAVAILABLE = "The application is not available."
@@ -44,14 +44,14 @@ UNAVAILABLE = "The application is not available."
 
 @protected
 class Run(LifespanManager):
-    """Drives the application once.
+    """One run of the application, through one lifespan.
 
-    :param runs: where requests find it
-    :param scope: that of the server's lifespan, of which the application gets all other keys, too;
-        empty if there is none
-    :param whole: the lifespan that it is a part of, if this library drives that
-    :param server: who drives it; None if whoever does is no server
-    :param context: where to have the application run; None for where it is started
+    :param runs: where requests find this run
+    :param scope: the scope of the server's lifespan, whose other keys the application receives as
+        well; empty if there is none
+    :param whole: the lifespan that this one is part of, if this library drives that lifespan
+    :param server: the server that drives the application; None if the driver is not a server
+    :param context: the context to run the application in; None for the context that starts it
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Run(LifespanManager):
         self._open = ExitStack()
         self._what_to_do_on_crash = on_crash
         self._server = server
-        # Whoever drives it knows better how to stop the server.
+        # The driver of the whole lifespan knows better how to stop the server.
         self._only_raises = whole is not None and whole.crash_is_acted_on
         self._drain: Drain
         self._has_stopped_server = False  # because of a crash
@@ -101,12 +101,12 @@ class Run(LifespanManager):
         self._is_up = False  # since it was started; also after a crash
         self._background: StartInBackground | None = None
         self._failure: LifespanError | None = None  # of a startup that the server did not wait for
-        self._serving: CancelScope | None = None
+        self._serving: CancelScope  # while it waits for the server's word
         self._ends_unasked = False  # by a crash, which its driver learns of by an exception
 
     @property
     def crash(self) -> LifespanCrashed | None:
-        """How the application died while it was serving, or failed to start in the background."""
+        """The application's crash while serving, or its failure to start in the background."""
         failure = self._failure
         if failure is None or isinstance(failure, LifespanCrashed):
             return super().crash
@@ -123,7 +123,7 @@ class Run(LifespanManager):
 
     @property
     def status(self) -> str:
-        """Where the application is, in one word, for those who look after the process."""
+        """The application's status in one word, for health checks."""
         phase = self.phase
         if self.crash is not None:
             return "crashed"
@@ -133,19 +133,20 @@ class Run(LifespanManager):
 
     @property
     def failed_to_start(self) -> bool:
-        """Whether it did, by itself or since the server did not wait."""
+        """Whether the application failed to start, or the server broke off the startup."""
         return self.phase is Phase.FAILED or self._is_broken_off
 
     @property
     def server_ends(self) -> bool:
-        """Whether it has a server that is about to end, so that it is not to be started again."""
+        """Whether there is a server that is about to end, so no new start makes sense."""
         return self._server is not None and (super().crash is not None or self.draining)
 
     async def answer(self, receive: Receive, send: Send) -> None:
-        """The whole lifespan, as an application's answer to its server.
+        """Run the whole lifespan, as the application's answer to its server.
 
-        An error is both sent and raised, since drivers look at one or the other. What is raised is
-        the application's own exception, as if there were no middleware.
+        An error is both sent and raised, since some drivers look only at the message, and others
+        only at the exception. The exception is the application's own, as if there were no
+        middleware.
         """
         await receive()
         with self._open:
@@ -172,13 +173,13 @@ class Run(LifespanManager):
             try:
                 await send({"type": "lifespan.startup.complete"})
                 is_asked = False
-                with CancelScope() as self._serving:
+                with self._serving:
                     if not self._ends_unasked:
                         await receive()
                         is_asked = True
                 await self.drain()
             except BaseException:
-                # The server has broken off, so it will not listen to an answer.
+                # The server has broken off the lifespan, so it will not listen to an answer.
                 try:
                     await self._drain.break_off()
                 finally:
@@ -203,13 +204,14 @@ class Run(LifespanManager):
         raise self._raised_on_crash or _bare(error)
 
     def listen(self) -> None:
-        """Begin to wait for the server to be stopped."""
+        """Start listening for a stop of the server."""
         loop = event_loop("LifespanMiddleware")
+        self._serving = CancelScope()
         self._drain = Drain(self._drain_timeout, loop, DEFAULT_LOG, self._on_drain_given_up)
         self._open.enter_context(notice_of_stop(self._server, self._on_notice))
 
     def open_to_requests(self, app: ASGI3App) -> None:
-        """Have requests find it, until it is shut down.
+        """Make the application available to requests, until it is shut down.
 
         :param app: the application as requests call it
         """
@@ -219,9 +221,10 @@ class Run(LifespanManager):
         self._open.enter_context(self._runs.under_way(app, self.state))
 
     async def startup(self) -> None:
-        """As :meth:`LifespanManager.startup`, but cancelled if the server is stopped meanwhile.
+        """Start the application, but cancel the startup if the server is stopped meanwhile.
 
-        One in the background is only begun.
+        Otherwise, this is like :meth:`LifespanManager.startup`. If the application starts in the
+        background, this does not wait for the startup.
         """
         if self._starts_in_background:
             self._starting = CancelScope()
@@ -245,13 +248,13 @@ class Run(LifespanManager):
             )
 
     async def drain(self) -> None:
-        """Wait until no request is open, or those that are have been cut."""
+        """Wait until all open requests have ended or have been cut."""
         await self._drain.finish()
 
     async def stop(self) -> None:
-        """Shut it down.
+        """Shut the application down.
 
-        :raises LifespanError: as :meth:`shutdown`
+        :raises LifespanError: as :meth:`shutdown` does, or if a background startup has failed
         """
         if self._call is not None:
             self._call.cancel()
@@ -271,9 +274,10 @@ class Run(LifespanManager):
                 await self._call.wait_ended()
 
     async def exit_after_failure(self) -> None:
-        """End the process of a server that would end as if nothing had failed.
+        """End the server's process with a failure, if it would otherwise end as after a success.
 
-        That is one that was stopped because of a crash, and some that a signal has stopped.
+        This is the case for a server that was stopped because of a crash, and for some servers that
+        were stopped by a signal.
         """
         server = self._server
         if server is None or self._only_raises:
@@ -297,7 +301,7 @@ class Run(LifespanManager):
         return once_started
 
     def _reporting(self, phase: str, limit: float) -> AbstractContextManager[None]:
-        """Whoever runs a server should know what it waits for."""
+        """Return a context manager that reports a slow phase, if a server is waiting for it."""
         if self._server is None:
             return nullcontext()
         return time_reported(phase, limit, DEFAULT_LOG, self._report_after)
@@ -309,9 +313,8 @@ class Run(LifespanManager):
             self._starting.cancel()
 
     def _on_drain_given_up(self) -> None:
-        # The server waits for the requests that are left, maybe for longer than its supervisor.
-        if self._serving is not None:
-            self._serving.cancel()
+        # The server waits for the remaining requests, maybe for longer than its supervisor does.
+        self._serving.cancel()
 
     def _on_crash(self) -> None:
         super()._on_crash()
@@ -338,9 +341,10 @@ class Run(LifespanManager):
             self._answer_crash()
 
     def _failure_at_the_stop(self) -> BaseException | None:
-        """The error of a startup that failed or ended at the very moment of the stop.
+        """Return the error of a background startup that ended at the very moment of the stop.
 
-        Its own task was cancelled, and the cancellation is raised there before anything else.
+        The startup's own task was cancelled, and the cancellation is raised there before anything
+        else.
         """
         if self._background is None or self._is_up or self._lifespan is None:
             return None
@@ -363,8 +367,7 @@ class Run(LifespanManager):
     def _end_driver(self) -> None:
         if self._server is None or self._only_raises:
             self._ends_unasked = True
-            if self._serving is not None:
-                self._serving.cancel()
+            self._serving.cancel()
             return
         self._has_stopped_server = True
         event_loop("LifespanMiddleware").call_soon(self._server.stop)
@@ -384,12 +387,12 @@ async def _send_failed(send: Send, phase: str, error: LifespanError) -> None:
     try:
         await send({"type": f"lifespan.{phase}.failed", "message": message})
     except Exception:
-        # Hypercorn raises it in here; on trio it then loses what was raised in a shutdown.
+        # Hypercorn raises the failure in send(). On trio, it then loses an error in the shutdown.
         DEFAULT_LOG.error("%s", message)
         raise
 
 
 def _bare(error: LifespanError) -> BaseException:
-    """The exception that the application raised, if the error is about one."""
+    """Return the exception that the application raised, or the error if it is not about one."""
     ours = isinstance(error, (LifespanUnsupported, StartupTimeout, ShutdownTimeout))
     return error if ours or error.__cause__ is None else error.__cause__
