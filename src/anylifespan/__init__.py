@@ -44,8 +44,8 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-# Imported when they are first used: pytest imports this package for its plugin, wherever it is
-# installed, and commands should start at once.
+# These names are imported on first use. pytest imports this package for its plugin wherever the
+# package is installed, and commands should start quickly.
 _MODULES = {
     "Draining": "._stop.draining",
     "LifespanCrashed": ".errors",

@@ -1,4 +1,4 @@
-"""``python -m anylifespan``, and the command of the same name."""
+"""Entry point of ``python -m anylifespan`` and of the ``anylifespan`` command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command; say what to install where that cannot be done."""
+    """Run the command. Exit with a message if a package that the command needs is not installed."""
     try:
         from .cli import command
     except ModuleNotFoundError as exc:

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, and calls into it from other threads."""
+"""An event loop that runs in its own thread, and calls into it from other threads."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ ANSWER = 5.0
 
 
 class BlockedError(Exception):
-    """The event loop does not answer: a function that it has called does not return.
+    """Raised if the event loop does not answer, because a function that it called does not return.
 
-    :ivar where: the stack of its thread
+    :ivar where: the stack of the event loop's thread
     """
 
     def __init__(self, where: StackSummary) -> None:
@@ -38,10 +38,11 @@ class BlockedError(Exception):
 
 
 class PortalThread:
-    """The thread, its event loop, and anyio's portal into that.
+    """A thread, its event loop, and anyio's portal into the event loop.
 
     :ivar portal: anyio's portal
-    :ivar is_given_up: whether the event loop was found blocked; then nothing waits for its end
+    :ivar is_given_up: whether the event loop was found to be blocked; if so, nothing waits for the
+        thread to end
     """
 
     portal: BlockingPortal
@@ -52,24 +53,25 @@ class PortalThread:
         self._ended: Future[None] = Future()
         self._tasks: dict[Call, object] = {}
         self._event_loop: EventLoop
-        # Python waits at its end for all threads but daemons.
+        # At exit, Python waits for all threads except daemon threads.
         self._thread = threading.Thread(
             target=self._run, args=(backend, backend_options), name="anylifespan", daemon=True
         )
 
     def call_soon(self, function: Callable[[], object]) -> None:
-        """Call a function in the event loop, without waiting for it."""
+        """Call a function in the event loop, without waiting for the function to return."""
         self._event_loop.call_soon(function)
 
     def start(self, call: Call) -> None:
-        """Start a call in the event loop, without waiting for it."""
+        """Start a call in the event loop, without waiting for its result."""
         self.call_soon(partial(self._start, call, copy_context()))
 
     def wait(self, call: Call, limit: float = math.inf) -> tuple[Any, BaseException | None]:
         """Wait for a call that was started.
 
-        :param limit: seconds after which this begins to ask whether the event loop is blocked
-        :return: what the call has returned, and what it has raised
+        :param limit: seconds after which this method starts to check whether the event loop is
+            blocked
+        :return: what the call returned, and the exception that it raised, if any
         :raises BlockedError: if the event loop is blocked
         """
         limit = 0 if self.is_given_up else limit
@@ -113,7 +115,7 @@ class PortalThread:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the event loop during a block, then wait for its end, unless it is given up."""
+        """Run the event loop during a block, then wait for the thread unless it was given up."""
         self._thread.start()
         wait([self._opened, self._ended], return_when=FIRST_COMPLETED)
         if self._ended.done():
@@ -130,9 +132,9 @@ class PortalThread:
 
 
 class Call:
-    """One call in the event loop, however often that is asked for.
+    """A call in the event loop, which runs only once even if it is started several times.
 
-    :ivar outcome: what it has returned, and what it has raised
+    :ivar outcome: what the call returned, and the exception that it raised, if any
     """
 
     def __init__(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:

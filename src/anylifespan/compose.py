@@ -1,8 +1,8 @@
-"""Lifespans put together: given to applications that have none, and of several run as one.
+"""Combine lifespans: add lifespans to an application, or run several lifespans as one.
 
-A lifespan here is what Starlette and FastAPI call one: a function that is called with an
-application and returns an asynchronous context manager, which yields a mapping for the state, or
-None.
+In this module, a lifespan is what Starlette and FastAPI call a lifespan: a function that is called
+with the application and returns an asynchronous context manager. The context manager yields a
+mapping for the state, or None.
 """
 
 from __future__ import annotations
@@ -56,23 +56,27 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]
 def with_lifespan(
     app: ASGIApp, *lifespans: Lifespan, shutdown_timeout: float | None = DEFAULT_TIMEOUT
 ) -> ASGI3App:
-    """An application with these lifespans, beside its own if it has one::
+    """Return an application that runs these lifespans in addition to its own, if it has one::
 
         app = with_lifespan(get_asgi_application(), lifespan)
 
-    They start in this order, then the application's own does; they stop in reverse. What they yield
-    is in the state from then on, and requests see the context variables that they set.
+    The lifespans start in the given order, followed by the application's own lifespan. They stop in
+    reverse order. The mapping that a lifespan yields is added to the state as soon as the lifespan
+    has started, and requests see the context variables that the lifespans set.
 
-    The outer manager enforces the startup timeout, and cancels the application's own shutdown when
-    its time is over. A crash of the application is one of the whole at once.
+    The outer manager enforces the startup timeout. It also cancels the application's own shutdown
+    when the outer manager's shutdown timeout has passed. If the application crashes, the combined
+    lifespan crashes at once.
 
-    :param app: an ASGI application; one that refuses the lifespan protocol (Django) will do, as
-        will one of WSGI that was wrapped
-    :param lifespans: functions as ``Starlette(lifespan=...)`` takes them; called with ``app``
-    :param shutdown_timeout: seconds the application's own shutdown may take at most; None for no
-        limit but that of the outer manager
-    :raises TypeError: if one of them is none
-    :raises RuntimeError: in the startup, if two of them set the same key of the state
+    :param app: an ASGI application. It may be one that does not support the lifespan protocol, such
+        as Django, or a wrapped WSGI application
+    :param lifespans: functions that ``Starlette(lifespan=...)`` would accept; they are called with
+        ``app``
+    :param shutdown_timeout: how many seconds the application's own shutdown may take; None for no
+        limit other than the outer manager's
+    :raises TypeError: if ``app`` cannot be an ASGI application, or one of the lifespans is not a
+        lifespan function
+    :raises RuntimeError: during startup, if two of the lifespans set the same key of the state
     """
     as_asgi3(app)
     for lifespan in lifespans:
@@ -86,27 +90,31 @@ def lifespan_of(
     concurrent: bool = False,
     shutdown_timeout: float | None = DEFAULT_TIMEOUT,
 ) -> Callable[[Any], AbstractAsyncContextManager[Any]]:
-    """The lifespans of these applications, as one to be given to another::
+    """Combine the lifespans of these applications into one lifespan for another application::
 
         app = FastAPI(lifespan=lifespan_of(reports, lifespan=lifespan))
         app.mount("/reports", reports)
 
-    They start in this order and stop in reverse. The lifespan of the application itself, if it has
-    one, starts before them and stops after them. If one does not start, those that have been
-    started are shut down; if one crashes, so does the whole. The errors name the application. What
-    they put into their states is yielded.
+    The lifespans start in the given order and stop in reverse order. If ``lifespan`` is given, it
+    starts before them and stops after them. If one application fails to start, those that have
+    started are shut down. If one crashes, the combined lifespan crashes too. Errors name the
+    application that they come from. Everything that the applications put into their states is
+    yielded.
 
-    The outer manager enforces the startup timeout, and cancels the shutdown of parts when its time
-    is over. If it has mode ``"on"``, an application that raises in its startup is an error.
+    The outer manager enforces the startup timeout. It also cancels the applications' shutdowns when
+    the outer manager's shutdown timeout has passed. If the outer manager has mode ``"on"``, it is
+    an error if an application raises an exception in its startup.
 
-    :param apps: ASGI applications; those that have no lifespan are passed over
-    :param lifespan: the own lifespan of the application that this is given to, as
-        ``Starlette(lifespan=...)`` takes it
-    :param concurrent: start all at once, and stop all at once
-    :param shutdown_timeout: seconds the shutdown of each may take at most; None for no limit but
-        that of the outer manager
-    :raises TypeError: if one of them cannot be an ASGI application
-    :raises RuntimeError: when entered, if two of them set the same key of their states
+    :param apps: ASGI applications; those without a lifespan are skipped
+    :param lifespan: the outer application's own lifespan, a function that
+        ``Starlette(lifespan=...)`` would accept
+    :param concurrent: start all applications concurrently, and stop all of them concurrently
+    :param shutdown_timeout: how many seconds each application's shutdown may take; None for no
+        limit other than the outer manager's
+    :raises TypeError: if one of ``apps`` cannot be an ASGI application, or ``lifespan`` is not a
+        lifespan function
+    :raises RuntimeError: when the combined lifespan is entered, if two of the lifespans set the
+        same key of the state
     """
     for app in apps:
         as_asgi3(app)
@@ -146,7 +154,7 @@ async def _lifespans(
                 await part.enter(stack)
         for part in parts:
             state.add(part.state, part.name)
-        # Starlette complains of any mapping where the server knows no state.
+        # If the server does not support state, Starlette raises an error for any mapping.
         yield state.whole or None
 
 
@@ -156,17 +164,18 @@ def combine(
     concurrent: bool = False,
     shutdown_timeout: float | None = DEFAULT_TIMEOUT,
 ) -> ASGI3App:
-    """An application that serves as ``main`` does, and runs the lifespans of all.
+    """Return an application that serves like ``main`` and runs the lifespans of all applications.
 
-    The same as ``with_lifespan(main, lifespan_of(*others))``: the others are started before it and
-    shut down after it, so that its startup finds their state.
+    This is the same as ``with_lifespan(main, lifespan_of(*others))``. The other applications start
+    before ``main`` and shut down after it, so ``main`` finds their state in its startup.
 
-    :param main: the ASGI application for the requests
-    :param others: ASGI applications of which the lifespans are wanted
-    :param concurrent: start the others all at once, and stop them all at once
-    :param shutdown_timeout: seconds the shutdown of each may take; None for no limit
-    :raises TypeError: if one of them cannot be an ASGI application
-    :raises RuntimeError: in the startup, if two of them set the same key of the state
+    :param main: the ASGI application that handles requests
+    :param others: ASGI applications whose lifespans are run
+    :param concurrent: start the other applications concurrently, and stop them concurrently
+    :param shutdown_timeout: how many seconds each application's shutdown may take; None for no
+        limit
+    :raises TypeError: if one of the applications cannot be an ASGI application
+    :raises RuntimeError: during startup, if two of the applications set the same key of the state
     """
     lifespan = lifespan_of(*others, concurrent=concurrent, shutdown_timeout=shutdown_timeout)
     return with_lifespan(main, lifespan, shutdown_timeout=shutdown_timeout)
@@ -227,7 +236,7 @@ class _WithLifespan:
         part = _Part(self._app, state.whole, self._shutdown_timeout, current_lifespan())
         with state.watched(part.name):
             await part.enter(stack)
-        # Its manager gives requests the state, and the application's own variables.
+        # The application's manager gives requests the state and the application's own variables.
         variables = Variables()
         variables_of(copy_context(), before=before, into=variables)
         return request_app(part.app, state.whole, variables) if variables.given else part.app
@@ -235,9 +244,9 @@ class _WithLifespan:
 
 @protected
 class _Entered:
-    """A lifespan that the user wrote: Ctrl-C may interrupt how it is entered, not how it is left.
+    """A lifespan written by the user. Ctrl-C can interrupt its entry, but not its exit.
 
-    :ivar swallowed: what it swallowed as it was left, as context managers may
+    :ivar swallowed: the exception that the lifespan suppressed when it was exited, if any
     """
 
     def __init__(self, lifespan: AbstractAsyncContextManager[Mapping[str, Any] | None]) -> None:
@@ -254,7 +263,7 @@ class _Entered:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        # Protected from Ctrl-C, or it could be left open.
+        # Ctrl-C must not interrupt this, or the lifespan could be left open.
         handled = await self._lifespan.__aexit__(exc_type, exc, traceback)
         if handled:
             self.swallowed = exc
@@ -262,7 +271,10 @@ class _Entered:
 
 
 def _raise_swallowed(entered: list[_Entered], *exc_info: object) -> None:
-    """A lifespan may swallow an exception, but nothing serves then: the first of them goes on."""
+    """Raise the first exception that a lifespan suppressed, if any.
+
+    A lifespan may suppress an exception, but the application no longer serves in that case.
+    """
     for lifespan in reversed(entered):
         if lifespan.swallowed is not None:
             raise lifespan.swallowed
@@ -270,10 +282,10 @@ def _raise_swallowed(entered: list[_Entered], *exc_info: object) -> None:
 
 @protected
 class _Part(LifespanManager):
-    """Drives one of several lifespans; its errors and its log lines say which.
+    """Drives one of several lifespans. Errors and log messages name the application.
 
-    :param whole: the lifespan that it is a part of, if that is driven by this library: a crash is
-        that one's too, and so is the end of its time
+    :param whole: the lifespan that this one is part of, if this library drives that lifespan. If
+        this part crashes, the whole crashes too. If the whole runs out of time, so does this part
     """
 
     _acts_on_crash = False
@@ -291,7 +303,7 @@ class _Part(LifespanManager):
         logger: Any = _Prefixed(DEFAULT, {"prefix": self.name})
         super().__init__(
             app,
-            # What raises in its startup is an error where the whole must have a lifespan.
+            # If the whole must have a lifespan, it is an error if a part raises in its startup.
             mode="on" if whole is not None and whole.required else "auto",
             state=state,
             startup_timeout=None,
@@ -301,7 +313,10 @@ class _Part(LifespanManager):
         self._whole = whole
 
     async def enter(self, stack: AsyncExitStack) -> None:
-        """Start it, and have the stack shut it down; without a lifespan, there is nothing to do."""
+        """Start the application, and register its shutdown with the stack.
+
+        If the application has no lifespan, only log that.
+        """
         try:
             await stack.enter_async_context(self)
         except LifespanUnsupported:
@@ -337,7 +352,7 @@ class _Prefixed(_LoggerAdapter):
 
 @protected
 class _AtOnce:
-    """An application that is nothing but the lifespans of others, side by side."""
+    """An application that only runs the lifespans of other applications, concurrently."""
 
     def __init__(self, parts: list[_Part], whole: _Whole | None) -> None:
         self.manager = LifespanManager(
@@ -377,13 +392,13 @@ class _AtOnce:
         except BaseException as exc:
             if not contains(exc):
                 raise
-            # Out of a task, asyncio would end the event loop for it.
+            # If the task raised this exception, asyncio would stop the event loop.
             self._exit = exc
             self._serving.cancel_scope.cancel()
 
 
 class _State:
-    """The state of several lifespans: each key belongs to one of them."""
+    """The state that several lifespans share. Each key belongs to one of the lifespans."""
 
     def __init__(self, whole: MutableMapping[str, Any]) -> None:
         self.whole: Any = whole
@@ -403,7 +418,7 @@ class _State:
 
     @contextmanager
     def watched(self, owner: str) -> Iterator[None]:
-        """While the application fills the state itself."""
+        """Raise an error if the application changes another lifespan's key during the block."""
         before = {key: self.whole[key] for key in self._owners}
         yield
         for key, value in before.items():

@@ -1,6 +1,7 @@
-"""What can go wrong with a lifespan, one class for each answer a caller may want to give.
+"""Errors about lifespans. There is one class for each case that a caller may want to handle.
 
-Whatever the application itself raised is the ``__cause__`` of the error, with its traceback.
+If the application raised an exception, the exception is the ``__cause__`` of the error, with its
+traceback.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from traceback import StackSummary
 
 
 class LifespanError(Exception):
-    """The base of every error that this library raises about an application's lifespan.
+    """Base class of all errors that this library raises about an application's lifespan.
 
-    :ivar message: the reason in one line: what the application said, or what it raised
+    :ivar message: the reason in one line: the application's message, or a description of the
+        exception that it raised
     """
 
-    # The keyword arguments have defaults so that the errors can be pickled, as process pools do.
+    # The keyword arguments have defaults so that errors can be pickled, as process pools require.
     def __init__(self, text: str = "", *, message: str = "") -> None:
         super().__init__(text)
         self.message = message or text
@@ -36,10 +38,11 @@ class _TimedOut(LifespanError, TimeoutError):
 
 
 class LifespanUnsupported(LifespanError):
-    """The application has no lifespan, and the mode is ``"on"``.
+    """Raised if the application has no lifespan and the mode is ``"on"``.
 
-    :ivar message: why the application is taken to have none
-    :ivar swallowed: whether an application inside of it has one, which never gets to see it
+    :ivar message: why the application is considered to have no lifespan
+    :ivar swallowed: whether the application wraps another application that has a lifespan, but
+        never receives lifespan events
     """
 
     def __init__(self, text: str = "", *, message: str = "", swallowed: bool = False) -> None:
@@ -48,49 +51,49 @@ class LifespanUnsupported(LifespanError):
 
 
 class StartupFailed(LifespanError):
-    """The application did not start.
+    """Raised if the application does not start.
 
-    :ivar message: what the application said in ``lifespan.startup.failed``, or a description of
-        what it raised
+    :ivar message: the application's message in ``lifespan.startup.failed``, or a description of the
+        exception that it raised
     """
 
 
 class StartupTimeout(StartupFailed, _TimedOut):
-    """The application did not decide its startup in time. Also a :exc:`TimeoutError`.
+    """Raised if the application does not finish its startup in time. Also a :exc:`TimeoutError`.
 
-    :ivar timeout: the limit it was given, in seconds
-    :ivar where: where the application was waiting when time ran out: the file, line and function
-        of each of its frames, outermost first
+    :ivar timeout: the time limit, in seconds
+    :ivar where: where the application was waiting when time ran out: the file, line and function of
+        each of its frames, outermost first
     """
 
 
 class LifespanCrashed(LifespanError):
-    """The application's lifespan died while it was serving.
+    """Raised if the application's lifespan crashes while the application is serving.
 
-    :ivar message: what the application said in ``lifespan.shutdown.failed``, or a description of
-        what it raised
+    :ivar message: the application's message in ``lifespan.shutdown.failed``, or a description of
+        the exception that it raised
     """
 
 
 class ShutdownFailed(LifespanError):
-    """The application did not shut down cleanly.
+    """Raised if the application does not shut down cleanly.
 
-    :ivar message: what the application said in ``lifespan.shutdown.failed``, or a description of
-        what it raised
+    :ivar message: the application's message in ``lifespan.shutdown.failed``, or a description of
+        the exception that it raised
     """
 
 
 class ShutdownTimeout(ShutdownFailed, _TimedOut):
-    """The application did not finish its shutdown in time. Also a :exc:`TimeoutError`.
+    """Raised if the application does not finish its shutdown in time. Also a :exc:`TimeoutError`.
 
-    :ivar timeout: the limit it was given, in seconds
-    :ivar where: where the application was waiting when time ran out: the file, line and function
-        of each of its frames, outermost first
+    :ivar timeout: the time limit, in seconds
+    :ivar where: where the application was waiting when time ran out: the file, line and function of
+        each of its frames, outermost first
     """
 
 
 class LifespanProtocolError(LifespanError):
-    """Raised inside the application's own ``send()``: it sent what it must not.
+    """Raised inside the application by ``send()``, if the application must not send the message.
 
-    Also raised inside its ``receive()`` by a task that outlived the application.
+    ``receive()`` also raises this error, if a task calls it after the application has ended.
     """

@@ -1,4 +1,4 @@
-"""The lifespan of an application for synchronous code, in an event loop in another thread."""
+"""Run an application's lifespan for synchronous code, in an event loop in another thread."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ Step = Callable[[], Coroutine[Any, Any, None]]
 class BlockingLifespan:
     """An application that runs in another thread.
 
-    :ivar manager: its :class:`~anylifespan.LifespanManager`. Use it in that thread only.
+    :ivar manager: the application's :class:`~anylifespan.LifespanManager`. Use the manager only in
+        the application's thread.
     """
 
     _thread: PortalThread
@@ -46,18 +47,19 @@ class BlockingLifespan:
     def portal(self) -> BlockingPortal:
         """anyio's portal into the event loop. Prefer :meth:`call`, which detects crashes.
 
-        At the end of the block, tasks that you have started with it are waited for.
+        At the end of the block, this library waits for the tasks that you have started with the
+        portal.
         """
         return self._thread.portal
 
     @property
     def app(self) -> ASGI3App:
-        """The application for requests. Call it in its own event loop."""
+        """The application for requests. Call it only in the application's event loop."""
         return self.manager.app
 
     @property
     def state(self) -> dict[str, Any]:
-        """The state of the lifespan. Its contents belong to the thread of the application."""
+        """The lifespan's state. Its contents belong to the application's thread."""
         return self.manager.state
 
     @overload
@@ -67,12 +69,12 @@ class BlockingLifespan:
     def call(self, function: Callable[..., T], *args: Any) -> T: ...
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function in the event loop of the application, and wait for its result.
+        """Call a function in the application's event loop, and wait for its result.
 
         The call is cancelled if the lifespan crashes, or if Ctrl-C interrupts the wait.
 
-        :param function: a function, asynchronous or not
-        :return: the result of the function
+        :param function: a synchronous or asynchronous function
+        :return: the function's result
         :raises LifespanCrashed: if the lifespan has crashed, or crashes during the call
         :raises BaseException: whatever the function raises, including SystemExit
         """
@@ -84,13 +86,13 @@ class BlockingLifespan:
         *args: Any,
         limit: float = math.inf,
     ) -> T:
-        """Run an asynchronous function in the event loop, and wait for it.
+        """Run an asynchronous function in the event loop, and wait for its result.
 
-        Other than with ``portal.call()``, an exit that it raises ends nothing but the call, and
-        Ctrl-C cancels it.
+        Unlike with ``portal.call()``, a SystemExit or KeyboardInterrupt that the function raises
+        ends only the call, and Ctrl-C cancels the call.
 
-        :param limit: seconds that it may take
-        :raises BlockedError: if the event loop is found blocked after that time
+        :param limit: how many seconds the call may take
+        :raises BlockedError: if the event loop is found to be blocked after that time
         """
         call = Call(function, *args)
         try:
@@ -131,23 +133,23 @@ def start_blocking_lifespan(
         with start_blocking_lifespan(app) as lifespan:
             lifespan.call(send_invoices, lifespan.state["database"])
 
-    The application gets an event loop in a thread of its own, and is shut down at the end of the
-    block. If the block raises, that exception goes on after the shutdown; errors of the
-    application are then logged, and added to it as notes.
+    The application runs in an event loop in its own thread, and is shut down at the end of the
+    block. If the block raises an exception, that exception propagates after the shutdown. The
+    application's errors are then logged, and added to the exception as notes.
 
-    Each Ctrl-C goes one step further. In the block, the first one begins the shutdown, the second
-    one cancels the application, and the third one abandons the thread, with a warning. In the
-    startup, the first one cancels the application.
+    Each Ctrl-C goes one step further. During the block, the first one starts the shutdown, the
+    second one cancels the application, and the third one abandons the thread and logs a warning.
+    During startup, the first one cancels the application.
 
     :param app: an ASGI application
     :param backend: ``"asyncio"`` or ``"trio"``
-    :param backend_options: options of the backend, as for :func:`anyio.run`
-    :param options: options of :class:`~anylifespan.LifespanManager`
+    :param backend_options: options for the backend, as for :func:`anyio.run`
+    :param options: options for :class:`~anylifespan.LifespanManager`
     :raises LifespanError: on entry, if the startup fails; at the end, if the lifespan has crashed
-        or the shutdown fails. If the application blocks its event loop for more than five
-        seconds beyond a timeout, its thread is abandoned, with a StartupTimeout or ShutdownTimeout.
-    :raises TypeError: if ``app`` cannot be an ASGI application, or an option is of a wrong type
-    :raises ValueError: if an option is not a valid one
+        or the shutdown fails. If the application blocks its event loop for more than five seconds
+        beyond a timeout, its thread is abandoned and StartupTimeout or ShutdownTimeout is raised.
+    :raises TypeError: if ``app`` cannot be an ASGI application, or an option has the wrong type
+    :raises ValueError: if an option has an invalid value
     """
     manager = LifespanManager(app, **options)
     lifespan = BlockingLifespan(manager)
@@ -168,10 +170,11 @@ def up_in_thread(
     cancel: Callable[[], object] | None = None,
     drain: float = 0,
 ) -> Iterator[None]:
-    """Run an application in a thread, by a startup and a shutdown that use its manager.
+    """Run an application in a thread, with a startup and a shutdown that use its manager.
 
-    :param cancel: cancels them, in the event loop; by default it cancels the manager
-    :param drain: seconds that the shutdown may take in addition to the manager's timeout
+    :param cancel: called in the event loop to cancel the startup or the shutdown; by default, the
+        manager is cancelled
+    :param drain: how many seconds the shutdown may take in addition to the manager's timeout
     """
     manager = lifespan.manager
     cancel = cancel or partial(cancel_unless_up, manager)
@@ -209,18 +212,18 @@ def _wait(
     limit: float,
     patience: int,
 ) -> list[BaseException]:
-    """Run the startup or the shutdown in the other thread, and wait for it.
+    """Run the startup or the shutdown in the other thread, and wait until it has finished.
 
-    :param cancel: cancels it, in the event loop
-    :param late: makes the error for a blocked event loop, from the stack of its thread
+    :param cancel: called in the event loop to cancel the startup or the shutdown
+    :param late: creates the error for a blocked event loop from the stack of its thread
     :param limit: seconds until the event loop is asked whether it is blocked
-    :param patience: at which Ctrl-C the application is cancelled
+    :param patience: how many times Ctrl-C must be pressed to cancel the application
     :return: what went wrong
     """
     call = Call(step)
     problems: list[BaseException] = []
     while True:
-        # Ctrl-C can come in any of these lines, so each may be run again.
+        # Ctrl-C can interrupt any of these lines, so each of them may run again.
         try:
             if len(problems) > patience:
                 log.warning(

@@ -1,1 +1,1 @@
-"""The manager and what it is made of: everything else stands on it."""
+"""The manager and its parts, on which the rest of the library is built."""

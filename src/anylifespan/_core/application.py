@@ -1,4 +1,4 @@
-"""What an ASGI application is: checked as early as can be, and made to look like ASGI 3."""
+"""Check ASGI applications as early as possible, and adapt them to ASGI 3."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from .attempt import attempt
 
-# Any, not the dicts that they are: frameworks annotate their applications with TypedDicts of their
-# own, and a parameter that is narrower than dict[str, Any] would not be accepted for one.
+# These are Any rather than dicts: frameworks annotate their applications with their own TypedDicts,
+# and a type checker would reject such an application where the scope is a dict[str, Any].
 Scope = Any
 Receive = Any
 Send = Any
@@ -21,9 +21,9 @@ ASGIApp = ASGI3App | ASGI2App
 
 
 def as_asgi3(app: ASGIApp) -> tuple[ASGI3App, str]:
-    """An application as a single callable, and the version of ASGI that it was written for.
+    """Return an application as a single callable, and the ASGI version that it was written for.
 
-    :raises TypeError: if it is not an ASGI application
+    :raises TypeError: if the object is not an ASGI application
     """
     checked: Any = app
     if not callable(app):
@@ -34,17 +34,23 @@ def as_asgi3(app: ASGIApp) -> tuple[ASGI3App, str]:
 
 
 def is_async_def(app: Any) -> bool:
-    """Whether it is an ``async def``, of an instance too, or an instance that has one to call."""
+    """Return whether an application is an ``async def``, or an instance with one as ``__call__()``.
+
+    A method that is an ``async def`` counts too.
+    """
     function = _function(app)
     return inspect.isfunction(function) and bool(function.__code__.co_flags & inspect.CO_COROUTINE)
 
 
 class NotAwaitableError(TypeError):
-    """Only a call can tell whether a function without ``async`` returns an awaitable."""
+    """Raised if an application returns something that cannot be awaited.
+
+    For a function without ``async``, only a call can show this.
+    """
 
 
 def _is_double_callable(app: Any) -> bool:
-    # The marks are asgiref's, for callables whose signature does not tell.
+    # asgiref marks callables whose signature does not show their ASGI version.
     if getattr(app, "_asgi_single_callable", False):
         return False
     if getattr(app, "_asgi_double_callable", False):
@@ -58,12 +64,12 @@ def _is_double_callable(app: Any) -> bool:
     if _takes(signature, 3) and (not inspect.isclass(app) or hasattr(app, "__await__")):
         return False
     if inspect.isclass(app):
-        # Its instances are what is called next: with self, receive and send.
+        # The instance is called next, so its method takes self, receive and send.
         methods = (vars(base).get("__call__") for base in app.__mro__)
         method = next(filter(callable, methods), None)
         double = method is not None and _takes(inspect.signature(method), 3)
     else:
-        # What can be called with nothing, too, is a factory with options.
+        # A callable that can also be called without arguments is a factory with options.
         double = not inspect.iscoroutinefunction(app) and not _takes(signature, 0)
     if _is_lifespan_function(app):
         raise TypeError(
@@ -80,10 +86,10 @@ def _is_double_callable(app: Any) -> bool:
 
 
 def _is_plainly_asgi3(app: Any) -> bool:
-    """Whether it is an ``async def`` of three parameters, or a function marked as one.
+    """Return whether an application is an ``async def`` with three parameters, or marked as one.
 
-    Most applications are, and it is seen at once; to ask for a signature takes longer than all else
-    that is done to make a manager.
+    Most applications are, and this check is fast. Inspecting the signature takes longer than all
+    other steps of creating a manager.
     """
     function = _function(app)
     return (
@@ -99,7 +105,7 @@ def _is_marked(function: object) -> bool:
 
 
 def _is_lifespan_function(app: Any) -> bool:
-    """Whether it is what ``Starlette(lifespan=...)`` takes, or what that returns."""
+    """Return whether an object is a Starlette lifespan function, or the result of calling one."""
     if isinstance(app, AbstractAsyncContextManager):
         return True
     function = inspect.unwrap(app.func if isinstance(app, partial) else app)
@@ -131,7 +137,10 @@ def _hint(app: Any, signature: inspect.Signature) -> str:
 
 
 def wrapped_last(wrapper: object, name: str, app: object) -> AttributeError:
-    """What to raise when somebody asks a wrapper for what the application in it has."""
+    """Return the error to raise when an attribute is not found on a wrapper.
+
+    If the wrapped application has the attribute, the error says so.
+    """
     text = f"{type(wrapper).__name__} has no attribute {name!r}"
     if hasattr(app, name):
         text += f"; {name_of(app)}, which it wraps, has: set that up first, and wrap it last"
@@ -176,9 +185,9 @@ def _is_asgi3(instance: Any) -> bool:
 
 
 def awaitable(app: object, returned: object) -> Awaitable[None]:
-    """What the application returned when it was called, to be awaited.
+    """Return the object that an application returned when it was called, if it can be awaited.
 
-    :raises NotAwaitableError: if it cannot be
+    :raises NotAwaitableError: if the object cannot be awaited
     """
     if inspect.isawaitable(returned):
         return returned
@@ -190,7 +199,7 @@ def awaitable(app: object, returned: object) -> Awaitable[None]:
 
 
 def name_of(app: object) -> str:
-    """What to call it in an error: the module and the name of its function or class."""
+    """Return an application's name for errors: the module and name of its function or class."""
 
     def name() -> str:
         if isinstance(app, partial):

@@ -1,4 +1,4 @@
-"""Ask the application's own objects for something, even if their code raises."""
+"""Ask the application's own objects for something, even if their code raises an exception."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ T = TypeVar("T")
 
 
 def attempt(ask: Callable[[], T], otherwise: T) -> T:
-    """What there is to be seen of an object that is not ours.
+    """Return what a function returns, or a substitute if the function raises an exception.
 
-    An exception may not be printable, a class may have no usable name. They are asked in order to
-    describe what happened, which must never replace what happened.
+    The function describes objects that are not ours. An exception may not be printable, or a class
+    may have no usable name. An error in such a description must never replace the error that is
+    described.
 
-    :param otherwise: what to show if the object raises
+    :param otherwise: what to return if the function raises an exception
     """
     try:
         return ask()

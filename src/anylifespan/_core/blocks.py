@@ -1,11 +1,11 @@
-"""Whether the body of an ``async with`` runs in the task that enters it, for as long as it lasts.
+"""Find out whether the body of an ``async with`` always runs in the task that enters the block.
 
-It does, unless the block contains a ``yield`` to the outside, as fixtures of pytest do: then who
-drives the generator runs on, an exception there does not come by the block, and so a cancellation
-would not either (PEP 789). The exception are generators that a context manager drives, as
-``@asynccontextmanager`` makes one: it throws the exceptions of its own body into them.
+It does, unless the block contains a ``yield`` to the outside, as pytest fixtures do. In that case,
+the code that drives the generator keeps running. An exception in that code does not pass through
+the block, and neither would a cancellation (PEP 789). Generators that a context manager drives are
+different: ``@asynccontextmanager`` throws the exceptions of its own body into the generator.
 
-Where a block ends is only known to the compiler, so its bytecode is asked.
+Only the compiler knows where a block ends, so this module reads the bytecode.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ _ASYNCHRONOUS = (
 
 
 def runs_the_body(frame: FrameType | None) -> bool:
-    """Whether a block stays in its task until it is left.
+    """Return whether a block stays in its task until the block is left.
 
-    :param frame: that which has called ``__aenter__()``
+    :param frame: the frame that called ``__aenter__()``
     """
     if not _is_below_a_generator(frame):  # as most are; the rest takes much longer
         return True
     while frame is not None and frame.f_code.co_flags & _ASYNCHRONOUS:
         code, at, driver = frame.f_code, frame.f_lasti, frame.f_back
         if code.co_flags & inspect.CO_ASYNC_GENERATOR:
-            # What cannot be read is taken to yield.
+            # A generator whose bytecode cannot be read is assumed to yield.
             if not attempt(lambda: _yields_in_its_block(code, at), otherwise=True):  # noqa: B023
                 return True
             if driver is None or driver.f_code.co_name != "__aenter__":
                 return False
         elif attempt(lambda: _enters_a_block(code, at), otherwise=False):  # noqa: B023
             return True
-        # It only calls on behalf of another, as the methods of an AsyncExitStack do.
+        # This frame only calls on behalf of another frame, as AsyncExitStack's methods do.
         frame = driver
     return True
 
@@ -61,7 +61,7 @@ def _is_below_a_generator(frame: FrameType | None) -> bool:
 
 @lru_cache(maxsize=256)
 def _enters_a_block(code: CodeType, at: int) -> bool:
-    """Whether what is awaited there is the ``__aenter__()`` of an ``async with``."""
+    """Return whether the code awaits the ``__aenter__()`` of an ``async with`` at this offset."""
     before = [one for one in dis.get_instructions(code) if one.offset <= at]
     awaits = max(place for place, one in enumerate(before) if one.opname == "GET_AWAITABLE")
     if sys.version_info < (3, 11):
@@ -71,10 +71,10 @@ def _enters_a_block(code: CodeType, at: int) -> bool:
 
 @lru_cache(maxsize=256)
 def _yields_in_its_block(code: CodeType, at: int) -> bool:
-    """Whether an asynchronous generator yields inside the block that it is entering.
+    """Return whether an asynchronous generator yields inside the block that it is entering.
 
-    Where it calls what enters on its behalf, that may be meant for any of the blocks around; if
-    there is none, for all of the generator.
+    If the generator calls a function that enters the block on its behalf, any of the surrounding
+    blocks may be meant. If there are none, the whole generator may be meant.
     """
     blocks = [*_blocks(code)]
     around = [block for block in blocks if block(at)]
@@ -95,12 +95,12 @@ def _entered(blocks: list[Block], before: int, offset: int) -> list[Block]:
 def _is_yield(instruction: dis.Instruction) -> bool:
     if sys.version_info < (3, 11):
         return instruction.opname == "YIELD_VALUE"
-    # As Python 3.11 has it, and 3.12.
+    # In Python 3.11 this is the instruction's name, in Python 3.12 it is part of its argument.
     return "ASYNC_GEN_WRAP" in instruction.opname + instruction.argrepr
 
 
 def _blocks(code: CodeType) -> Iterator[Block]:
-    """The ``with`` and ``async with`` blocks of a function."""
+    """Yield the ``with`` and ``async with`` blocks of a function."""
     if sys.version_info < (3, 11):
         for one in dis.get_instructions(code):
             if one.opname in ("SETUP_WITH", "SETUP_ASYNC_WITH"):
@@ -114,7 +114,7 @@ def _blocks(code: CodeType) -> Iterator[Block]:
 
 
 class _Handled:
-    """What is inside of a block: that whose exceptions come to its handler in the end."""
+    """The instructions inside a block: those whose exceptions eventually reach its handler."""
 
     def __init__(self, table: list[Any], handler: int) -> None:
         self._table = table

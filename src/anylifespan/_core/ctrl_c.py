@@ -1,12 +1,13 @@
-"""Ctrl-C in the midst of the library's own code, on trio.
+"""Protect the library's own code from Ctrl-C on trio.
 
-There Ctrl-C raises KeyboardInterrupt in whatever line the process is at, but for frames that are
-protected from it: for them it waits for the next checkpoint of the main task, where code has to
-expect it. trio's own frames are protected, and so are those of the core, with all that they call:
-each line of it could otherwise be the last, with an application that runs on.
+On trio, Ctrl-C raises KeyboardInterrupt in whatever line is running, except in protected frames.
+For protected frames, Ctrl-C waits for the main task's next checkpoint, where code has to expect
+exceptions. trio's own frames are protected, and so are the core's frames, with everything that they
+call. Otherwise, Ctrl-C could stop the core at any line and leave the application running.
 
-The application is called unprotected, as other code of the user's is: an endless loop in it could
-otherwise not be interrupted at all. In its code, Ctrl-C is an exception that it raises itself.
+The application is called without protection, as is the user's other code. Otherwise, an endless
+loop in the application could not be interrupted at all. In the application's code, Ctrl-C is an
+exception that the application itself raises.
 """
 
 from __future__ import annotations
@@ -21,24 +22,27 @@ _calls_the_user: set[object] = set()
 
 
 def protected(subject: T) -> T:
-    """Protect a function, or the methods of a class, once trio is there."""
+    """Protect a function, or the methods of a class, from Ctrl-C as soon as trio is used."""
     _subjects.append(subject)
     return subject
 
 
 def unprotected(function: T) -> T:
-    """Leave a method of such a class out, and what it calls: the user's own code."""
+    """Exclude a method of a protected class, and the user's code that it calls, from protection."""
     _calls_the_user.add(function)
     return function
 
 
 def protect(trio: Any) -> None:
-    """Tell trio. It looks at the code of a frame, so that this holds for those that run already."""
+    """Tell trio which functions are protected and which are not.
+
+    trio looks at a frame's code object, so this also applies to frames that are already running.
+    """
     while _subjects:
         subject = _subjects.pop()
         for member in vars(subject).values() if inspect.isclass(subject) else [subject]:
             function = getattr(member, "fget", member)
-            # What a decorator has put in the place of a function may be the code of many.
+            # A decorator's wrapper may share its code object with many other functions.
             if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
                 continue
             if function in _calls_the_user:

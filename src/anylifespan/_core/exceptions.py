@@ -1,4 +1,4 @@
-"""Questions about exceptions, alone or in groups."""
+"""Inspect and describe exceptions and exception groups."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ EXITS = (KeyboardInterrupt, SystemExit)
 
 
 def only_leaf(raised: BaseException | None) -> BaseException | None:
-    """What a task group wrapped, if it wrapped one exception alone."""
+    """Return the exception that a task group wrapped, if it wrapped a single exception."""
     while isinstance(raised, BaseExceptionGroup) and len(raised.exceptions) == 1:
         raised = raised.exceptions[0]
     return raised
 
 
 def without(raised: BaseException | None, kind: type[Exception]) -> BaseException | None:
-    """What is left of it, or of a group, without exceptions of this kind."""
+    """Return what remains of an exception or a group without exceptions of this kind, or None."""
     if isinstance(raised, kind):
         return None
     if isinstance(raised, BaseExceptionGroup) and contains(raised, (kind,)):
@@ -33,28 +33,28 @@ def without(raised: BaseException | None, kind: type[Exception]) -> BaseExceptio
 
 
 def contains(raised: BaseException | None, kinds: tuple[type[BaseException], ...] = EXITS) -> bool:
-    """Whether it is one of these kinds, or a group with one of them in it."""
+    """Return whether an exception is of one of these kinds, or a group that contains one."""
     if isinstance(raised, BaseExceptionGroup):
         return any(contains(one, kinds) for one in raised.exceptions)
     return isinstance(raised, kinds)
 
 
 def exit_in(raised: BaseException) -> BaseException | None:
-    """The KeyboardInterrupt or SystemExit that it is, or that is in a group."""
+    """Return the exception if it is a KeyboardInterrupt or SystemExit, or the first in a group."""
     if isinstance(raised, BaseExceptionGroup):
         return next(filter(None, map(exit_in, raised.exceptions)), None)
     return raised if isinstance(raised, EXITS) else None
 
 
 def is_cancellation(raised: BaseException) -> bool:
-    """Whether it is nothing but an event loop's cancellation."""
+    """Return whether an exception is a cancellation, or a group with nothing but cancellations."""
     if isinstance(raised, BaseExceptionGroup):
         return all(map(is_cancellation, raised.exceptions))
     return isinstance(raised, cancellations())
 
 
 def describe(raised: BaseException | None) -> str:
-    """An exception in one line; for a group, what is in it."""
+    """Describe an exception in one line. For a group, describe the exceptions in the group."""
     if isinstance(raised, BaseExceptionGroup):
         return "; ".join(map(describe, raised.exceptions))
     if raised is None:
@@ -64,22 +64,22 @@ def describe(raised: BaseException | None) -> str:
 
 
 def in_full(raised: BaseException) -> str:
-    """An exception as a message to a server, for its log: with the traceback of what was raised."""
+    """Format an exception as a message for the server's log, with the original traceback."""
     if not isinstance(raised, LifespanError):
         return own_traceback(raised)
     text = str(raised)
     cause = raised.__cause__
-    # The traceback of a crash was logged when it happened.
+    # A crash's traceback was logged when the crash happened.
     if cause is None or isinstance(raised, LifespanCrashed):
         return text
     return f"{text}\n{in_full(cause)}"
 
 
 def reason(message: str, raised: BaseException | None) -> str:
-    """Why something failed: what the application said, or else what it raised.
+    """Return why something failed: the application's message, or a description of its exception.
 
-    Starlette, and whoever does as it does, sends a traceback for a message and then raises what it
-    is of, which says the same in one line.
+    Starlette and similar frameworks send a traceback as the message, and then raise the exception.
+    Its description says the same in one line.
     """
     if not message or (raised is not None and "Traceback (most recent call last)" in message):
         return describe(raised)
@@ -87,10 +87,10 @@ def reason(message: str, raised: BaseException | None) -> str:
 
 
 def add_note(raised: BaseException | None, note: str) -> None:
-    """:meth:`BaseException.add_note`, which came with Python 3.11."""
+    """Add a note to an exception, as :meth:`BaseException.add_note` does from Python 3.11 on."""
 
     def add() -> None:
-        # exceptiongroup shows the notes of earlier Pythons in tracebacks.
+        # On earlier Python versions, exceptiongroup shows these notes in tracebacks.
         raised.__dict__.setdefault("__notes__", []).append(note)
 
     attempt(add, None)  # what is noted has been logged

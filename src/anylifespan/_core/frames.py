@@ -1,8 +1,8 @@
-"""Stacks and tracebacks, cut to what their reader can change.
+"""Shorten stacks and tracebacks to the frames that the reader can change.
 
-Between the user's own frames lie those of frameworks, two dozen in any FastAPI application, which
-are the same each time. So the user's own frames and the innermost one, where it happened, are what
-is shown, and how many others there are. None of them is ours.
+Between the user's own frames are the frameworks' frames: about two dozen in any FastAPI
+application, and the same each time. So only the user's own frames and the innermost frame, where it
+happened, are shown, with the number of other frames. Frames of this library are never shown.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ _LIBRARY = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
 class CutStack(StackSummary):
-    """The user's own frames and the innermost one.
+    """A stack with only the user's own frames and the innermost frame.
 
-    :ivar left_out: how many frames there are besides
+    :ivar left_out: how many other frames there are
     """
 
     left_out = 0
 
     def format(self, **options: Any) -> list[str]:
-        """As :meth:`traceback.StackSummary.format`, with a line for what is left out."""
+        """Format the stack, with a last line that says how many frames were left out.
+
+        See :meth:`traceback.StackSummary.format` for the options.
+        """
         lines = super().format(**options)
         if self.left_out:
             frames = "frame" if self.left_out == 1 else "frames"
@@ -37,7 +40,10 @@ class CutStack(StackSummary):
 
 
 def own_frames(stack: StackSummary) -> CutStack:
-    """The frames of a stack to be shown; if none is the user's, all that are not ours."""
+    """Return the frames to show: the user's own frames, and the innermost frame.
+
+    If no frame is the user's, return all frames except this library's.
+    """
     shown = [frame for frame in stack if not _is_in(frame, (_LIBRARY,))]
     own = [frame for frame in shown if _is_users(frame)]
     if own and own[-1] is not shown[-1]:
@@ -48,7 +54,10 @@ def own_frames(stack: StackSummary) -> CutStack:
 
 
 def users_frames(stack: StackSummary) -> list[FrameSummary]:
-    """The user's own frames; the innermost one of installed packages, if there are none."""
+    """Return the user's own frames. If there are none, return the innermost installed frame.
+
+    An installed frame is a frame in an installed package other than this library.
+    """
     own = [frame for frame in stack if _is_users(frame)]
     if own:
         return own
@@ -57,26 +66,27 @@ def users_frames(stack: StackSummary) -> list[FrameSummary]:
 
 
 def own_traceback(raised: BaseException) -> str:
-    """The traceback of an exception, and of those that led to it, each with its own frames."""
+    """Format an exception, and the exceptions that led to it, with shortened stacks."""
     whole = TracebackException.from_exception(raised)
     exceptions = list(_chain(whole))
     has_own = any(map(_is_users, (frame for one in exceptions for frame in one.stack)))
     for one in exceptions:
         one.stack = own_frames(one.stack)
-        # Between exceptions of the user's lines, those of libraries are shown by their last line.
+        # If another exception has the user's lines, show only the last line of a library's
+        # exception.
         if has_own and not any(map(_is_users, one.stack)):
             one.stack = _last_of(one.stack)
     return "".join(whole.format()).rstrip()
 
 
 def show(stack: StackSummary) -> str:
-    """The own frames of a stack as an indented text, as Python prints one."""
+    """Format a shortened stack as indented text, as Python prints stacks."""
     nothing = "  (no frame of its own to be seen)"
     return attempt(lambda: "".join(own_frames(stack).format()).rstrip(), "") or nothing
 
 
 def innermost_lines(stacks: Iterable[StackSummary]) -> str:
-    """Where each of several stacks is, the innermost of the user's own lines, all in one line."""
+    """Return the innermost of the user's own lines in each stack, joined into one line."""
     places = [attempt(partial(_innermost_line, stack), "") for stack in stacks]
     shown = list(dict.fromkeys(filter(None, places)))
     if len(shown) > _LINES + 1:
@@ -85,7 +95,7 @@ def innermost_lines(stacks: Iterable[StackSummary]) -> str:
 
 
 def raised_at(raised: BaseException) -> str:
-    """Where an exception was raised, to be added to a line: the last of the user's own frames."""
+    """Return where an exception was raised, in the user's own code, as text to append to a line."""
 
     def place() -> str:
         stack = StackSummary.extract(walk_tb(raised.__traceback__), lookup_lines=False)
@@ -131,7 +141,7 @@ def _real_path(name: str) -> str:
 
 @cache
 def _directories(*names: str) -> tuple[str, ...]:
-    """Where Python and what is installed beside it have their code, by the names of sysconfig."""
+    """Return the directories of Python and installed packages, by their names in sysconfig."""
     import sysconfig  # which takes its time, and only an error needs
 
     paths = sysconfig.get_paths()

@@ -1,8 +1,8 @@
-"""Hooks that are called with what happens to a lifespan.
+"""Hooks that are called when something happens to a lifespan.
 
-This is the way of stamina's instrumentation: a hook is a callable that gets a frozen record, and it
-may return a context manager, here for the phase that begins. What a hook does, well or badly,
-changes nothing about the lifespan.
+Hooks follow the design of stamina's instrumentation. A hook is a callable that receives a frozen
+record. It may return a context manager, here for the phase that starts. Whatever a hook does or
+raises, the lifespan does not change.
 """
 
 from __future__ import annotations
@@ -23,25 +23,24 @@ Outcome = Literal["complete", "unsupported", "failed", "timeout", "cancelled", "
 
 @dataclass(frozen=True)
 class LifespanDetails:
-    """What has happened to a lifespan.
+    """Details about what happened to a lifespan.
 
-    :ivar phase: ``"startup"``, ``"serving"`` or ``"shutdown"``. A startup and a shutdown are
-        reported when they begin and when they have ended. Serving is reported only if it ends in a
-        crash. A shutdown that the application is never asked for, since it has no lifespan or has
-        ended already, is not reported
-    :ivar outcome: None if the phase begins; otherwise how it has ended: ``"complete"``,
+    :ivar phase: ``"startup"``, ``"serving"`` or ``"shutdown"``. Startup and shutdown are reported
+        when they start and when they have ended. Serving is reported only if it ends in a crash. A
+        shutdown is not reported if the application is never asked to shut down, because it has no
+        lifespan or has already ended
+    :ivar outcome: None if the phase starts; otherwise how the phase ended: ``"complete"``,
         ``"unsupported"`` (a startup in mode "auto" of an application without a lifespan),
         ``"failed"``, ``"timeout"``, ``"cancelled"`` (a startup that nobody waits for any longer) or
         ``"crashed"``
     :ivar application: the module and the name of the application's function or class
     :ivar backend: ``"asyncio"`` or ``"trio"``
-    :ivar seconds: how long the phase took; 0 if it begins
-    :ivar error: what is raised about it, with what the application raised as its cause; None if
-        nothing is
-    :ivar where: where the application was waiting when its time was over; else empty
-    :ivar number: the number of the lifespan in this process, which all that is reported of it has
-        in common
-    :ivar part_of: the number of the lifespan that it is a part of, or None
+    :ivar seconds: how long the phase took; 0 if the phase starts
+    :ivar error: the exception that is raised for this outcome, with the application's exception as
+        its cause; None if no exception is raised
+    :ivar where: where the application was waiting when time ran out; otherwise empty
+    :ivar number: the lifespan's number in this process, the same in all details about the lifespan
+    :ivar part_of: the number of the lifespan that this one is part of, or None
     """
 
     phase: HookPhase
@@ -62,19 +61,21 @@ _numbers = count(1)
 
 
 def set_hooks(hooks: Iterable[Hook] | None) -> None:
-    """Have hooks called for every lifespan that begins from now on, in the place of those before.
+    """Set the hooks for every lifespan that starts from now on. They replace the previous hooks.
 
-    A hook is called in the thread of the event loop, which waits for it, when a startup or a
-    shutdown begins, when it has ended, and when the application crashes. For the beginning it may
-    return a context manager. That is entered in the application's own task, before its first step
-    or as it receives ``lifespan.shutdown``, and left when the phase has ended, with the error if
-    there is one. It need not be the same task then, so reset context variables to their former
-    value, rather than by a token. What hooks set is not passed on to requests.
+    A hook is called in the event loop's thread, and blocks the event loop until it returns. Hooks
+    are called when a startup or a shutdown starts, when it has ended, and when the application
+    crashes. When a phase starts, a hook may return a context manager. The context manager is
+    entered in the application's own task, before the task's first step or when the application
+    receives ``lifespan.shutdown``. It is exited when the phase has ended, with the error if there
+    is one. The exit may happen in another task, so reset context variables to their former value
+    rather than with a token. Context variables that hooks set are not passed on to requests.
 
-    Whatever a hook raises is logged, and changes nothing else.
+    If a hook raises an exception, the exception is logged and has no other effect.
 
-    :param hooks: what is called with :class:`LifespanDetails`, in this order; None for none
-    :raises TypeError: if they are not callables
+    :param hooks: callables that receive :class:`LifespanDetails`, in calling order; None for no
+        hooks
+    :raises TypeError: if one of the hooks is not a callable
     """
     global _hooks
     given = () if hooks is None else tuple(hooks)
@@ -88,15 +89,15 @@ def set_hooks(hooks: Iterable[Hook] | None) -> None:
 
 
 def get_hooks() -> tuple[Hook, ...]:
-    """The hooks that are set, so that others can be added: ``set_hooks([*get_hooks(), hook])``."""
+    """Return the current hooks, so that you can add others: ``set_hooks([*get_hooks(), hook])``."""
     return _hooks
 
 
 @protected
 class Hooks:
-    """The hooks that were set when a lifespan began.
+    """The hooks that were set when a lifespan started.
 
-    :ivar number: that of the lifespan
+    :ivar number: the lifespan's number
     """
 
     __slots__ = ("_entered", "_facts", "_hooks", "_log", "_to_enter", "number")
@@ -124,7 +125,7 @@ class Hooks:
                 )
 
     def enter(self) -> None:
-        """Enter what the hooks returned, in the application's task."""
+        """Enter the context managers that the hooks returned, in the application's task."""
         managers, self._to_enter = self._to_enter, []
         for manager in managers:
             with _Logged(self._log, manager):
@@ -165,7 +166,7 @@ class Hooks:
 
 
 class _Logged(AbstractContextManager[None]):
-    """Logs what is raised inside."""
+    """A context manager that logs exceptions raised inside it."""
 
     def __init__(self, log: Log, hook: object) -> None:
         self._log = log

@@ -1,8 +1,9 @@
-"""Who hosts the lifespan's task: the caller, or the event loop itself.
+"""Host the lifespan's task, either in the calling task or in the event loop itself.
 
-The one place of the core where asyncio and trio differ; which it is gets asked once, since to find
-out takes longer than what is wanted of it. The caller hosts the lifespan in a task group for one
-task, which raises nothing: one of anyio's takes as long as all the rest of a lifespan.
+This is the only module of the core in which asyncio and trio differ. The backend is detected once,
+since detection takes longer than the operations that need it. The caller hosts the lifespan in a
+task group for a single task, which raises nothing. anyio's task groups are not used, since creating
+one takes as long as the rest of a lifespan.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ Complain = Callable[[Exception], None]
 class EventLoop(ABC):
     """The running event loop.
 
-    :ivar is_trio: whether it is trio's
-    :ivar token: what stands for it; the same object as long as it is the same event loop
-    :ivar time: its clock, in seconds
-    :ivar cancelled: what it raises in a task that is cancelled
-    :ivar current_task: gives its task that is running
+    :ivar is_trio: whether the event loop is trio's
+    :ivar token: an object that identifies the event loop, and stays the same during its life
+    :ivar time: returns the time of the event loop's clock, in seconds
+    :ivar cancelled: the exception that the event loop raises in a cancelled task
+    :ivar current_task: returns the event loop's running task
     :ivar checkpoint: :func:`anyio.lowlevel.checkpoint`, without the coroutines around it
-    :ivar call_soon: has the event loop itself call something, from any thread and signal handler
+    :ivar call_soon: calls a function in the event loop, from any thread or signal handler
     """
 
     token: object
@@ -46,52 +47,61 @@ class EventLoop(ABC):
     _current_token: Callable[[], object]
 
     def is_running(self) -> bool:
-        """Whether it runs the caller. It does not if it was closed, and the coroutine with it."""
+        """Return whether the event loop runs the caller.
+
+        This is not the case if the event loop was closed, and the caller's coroutine with it.
+        """
         try:
             return self._current_token() is self.token
         except RuntimeError:
             return False
 
     def runs_this_task(self) -> bool:
-        """Whether the running task is one of its own; where trio is another's guest, both run."""
+        """Return whether the running task belongs to this event loop.
+
+        If trio runs as a guest of another event loop, both event loops are running.
+        """
         return self.is_running() and on_trio() is self.is_trio
 
     @abstractmethod
     def current_coroutine(self) -> object:
-        """What the running task runs."""
+        """Return the coroutine that the running task runs."""
 
     @abstractmethod
     def when_done(self, task: Any, callback: Callable[[BaseException | None], None]) -> None:
-        """Call something when a task has ended, if it can end unexpectedly.
+        """Call a function when a task has ended, if the task can end unexpectedly.
 
-        :param callback: gets what the task has raised
+        :param callback: receives the exception that the task raised, if any
         """
 
     @abstractmethod
     def start(self, run: Run, name: str, context: Context | None, complain: Complain) -> object:
-        """Run something in a task that belongs to no other task.
+        """Run a function in a task that belongs to no other task.
 
-        When the event loop closes, asyncio and trio alike cancel such a task.
+        When the event loop closes, both asyncio and trio cancel such a task.
 
-        :param run: raises nothing
-        :param context: where it runs, or a copy of it; None for that of the caller
-        :param complain: called if it has left a nursery open in its task, of which trio complains
-        :return: the task, if it can be watched; keep it till it ends, since asyncio does not
+        :param run: an asynchronous function that raises nothing
+        :param context: the context in which the function runs, or a copy of which it runs in; None
+            for the caller's context
+        :param complain: called with trio's exception if the function left a nursery open in its
+            task
+        :return: the task, if it can be watched. Keep a reference until the task has ended, since
+            asyncio does not keep one
         """
 
     @abstractmethod
     async def host(self, run: Run, name: str) -> Host:
-        """Run something in a task group that is opened in the calling task.
+        """Run a function in a task group that is opened in the calling task.
 
-        :param run: raises nothing
+        :param run: an asynchronous function that raises nothing
         """
 
 
 class Host(ABC):
-    """A task group of one task, that is open in the task which hosts it.
+    """A task group with a single task. The group is open in the task that hosts it.
 
-    :ivar task: the one task, if it can be watched
-    :ivar is_closed: whether the group has been left, well or badly
+    :ivar task: the single task, if it can be watched
+    :ivar is_closed: whether the group has been left, with or without an error
     """
 
     def __init__(self, task: Any) -> None:
@@ -100,25 +110,25 @@ class Host(ABC):
 
     @abstractmethod
     def is_left_elsewhere(self) -> bool:
-        """Whether the running task is another than that which has to leave it."""
+        """Return whether the running task is not the one that has to leave the group."""
 
     @abstractmethod
     def cancel_body(self) -> None:
-        """Cancel what the hosting task does until it closes this."""
+        """Cancel what the hosting task does until it closes the group."""
 
     @abstractmethod
     async def close(self) -> None:
         """Wait until the task has ended, and leave the group.
 
-        To be called again if it was interrupted, as long as it is not closed.
+        If this method is interrupted, call it again until the group is closed.
 
-        :raises Exception: what the event loop complains of, if something was left open
+        :raises Exception: the event loop's own error, if something was left open
         """
 
 
 @coroutine
 def _checkpoint() -> Generator[None, None, None]:
-    # asyncio.sleep(0) does no more; but that is what tests like to replace.
+    # asyncio.sleep(0) does the same, but tests often replace it.
     yield
 
 
@@ -141,8 +151,8 @@ class _Asyncio(EventLoop):
 
     def when_done(self, task: Any, callback: Callable[[BaseException | None], None]) -> None:
         def done(task: Any) -> None:
-            # On asyncio a task that is cancelled before its first step never takes it; and Ctrl-C
-            # may be raised in any line, even of ours.
+            # On asyncio, a task that is cancelled before its first step never takes that step, and
+            # Ctrl-C may be raised in any line, even in this library's.
             callback(self.cancelled() if task.cancelled() else task.exception())
 
         task.add_done_callback(done)
@@ -182,7 +192,7 @@ class _AsyncioGroup(Host):
         return self._event_loop.current_task() is not self._host
 
     def cancel_body(self) -> None:
-        # To cancel a task that is gone would never come to an end.
+        # Cancelling a task that has ended would never finish.
         if not self._host.done():
             self._scope.cancel()
 
@@ -194,7 +204,7 @@ class _AsyncioGroup(Host):
             raise interruption
 
     async def _wait_for_task(self) -> BaseException | None:
-        # A task factory may have put something around the lifespan, that takes its time.
+        # A task factory may have wrapped the lifespan in something that takes longer.
         interruption: BaseException | None = None
         while not self.task.done():
             with CancelScope(shield=True):
@@ -235,7 +245,7 @@ class _Trio(EventLoop):
         return None
 
     async def _contain(self, run: Run, name: str, complain: Complain) -> None:
-        # An exception of a system task, trio's own complaint too, would end all of trio.run().
+        # An exception in a system task would end trio.run(), even if it is trio's own.
         try:
             async with self._trio.open_nursery() as nursery:
                 nursery.start_soon(run, name=name)
@@ -269,10 +279,10 @@ class _TrioGroup(Host):
 
 
 def event_loop(what: str) -> EventLoop:
-    """The running event loop.
+    """Return the running event loop.
 
-    :param what: what needs it, for the error
-    :raises RuntimeError: outside any event loop
+    :param what: the name of the feature that needs the event loop, for the error
+    :raises RuntimeError: if no event loop is running
     """
     try:
         return _Trio() if on_trio() else _Asyncio()
@@ -284,7 +294,7 @@ def event_loop(what: str) -> EventLoop:
 
 
 def current_token() -> Any:
-    """What stands for the running event loop; see :class:`EventLoop`."""
+    """Return the object that identifies the running event loop; see :class:`EventLoop`."""
     if on_trio():
         return sys.modules["trio"].lowlevel.current_trio_token()
     return sys.modules["asyncio"].get_running_loop()
@@ -292,9 +302,10 @@ def current_token() -> Any:
 
 @contextmanager
 def recognised() -> Iterator[None]:
-    """Have anyio know the event loop in one of its callbacks, too.
+    """Make anyio recognise the event loop inside the event loop's callbacks, too.
 
-    It asks sniffio, where that is installed, which on asyncio knows an event loop by its task.
+    anyio asks sniffio, if it is installed. On asyncio, sniffio recognises an event loop by its
+    task.
     """
     known: Any = getattr(sys.modules.get("sniffio"), "thread_local", SimpleNamespace(name=None))
     before = known.name
@@ -306,14 +317,14 @@ def recognised() -> Iterator[None]:
 
 
 def cancellations() -> tuple[type[BaseException], ...]:
-    """What event loops raise in a task that is cancelled, whether one is running or not."""
+    """Return the exceptions that event loops raise in cancelled tasks, even if none is running."""
     kinds = (("asyncio", "CancelledError"), ("trio", "Cancelled"))
     return tuple(getattr(sys.modules[loop], kind) for loop, kind in kinds if loop in sys.modules)
 
 
 def on_trio() -> bool:
-    """Whether the running event loop is trio's.
+    """Return whether the running event loop is trio's.
 
-    :raises RuntimeError: outside any event loop
+    :raises RuntimeError: if no event loop is running
     """
     return get_cancelled_exc_class().__module__.startswith("trio")

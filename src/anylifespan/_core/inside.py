@@ -1,8 +1,8 @@
-"""An application inside of another that never gets to see its lifespan.
+"""Find an application inside another one that never passes on the lifespan.
 
-A middleware that reads ``scope["path"]`` raises on a lifespan, and one that passes on requests
-alone returns. Both look like an application without a lifespan, and what the framework inside of
-them would have started is never started.
+A middleware that reads ``scope["path"]`` raises an exception for a lifespan scope, and a middleware
+that only passes on requests returns. Both look like an application without a lifespan, so the
+framework inside the middleware is never started.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 
 from .attempt import attempt
 
-# Where middleware keeps the application that it wraps.
+# Attributes in which middleware keeps the application that it wraps.
 _WRAPPED = ("app", "_app", "asgi_app", "application", "asgi", "inner", "wrapped", "__wrapped__")
-# Where frameworks keep what they are to run: Litestar, Quart, and this library's with_lifespan().
+# Attributes in which frameworks keep what they run at startup and shutdown: Litestar, Quart, and
+# this library's with_lifespan().
 _TO_RUN = (
     "on_startup",
     "on_shutdown",
@@ -28,9 +29,9 @@ _TO_RUN = (
 
 
 def swallowed_by(app: object) -> object:
-    """An application inside of this one that has a lifespan, if there is one; else None.
+    """Return an application with a lifespan that is wrapped by this application, or None.
 
-    :param app: one that has none, by all that could be seen
+    :param app: an application that appears to have no lifespan
     """
     seen = {id(app)}
     layers = [app]
@@ -46,7 +47,7 @@ def swallowed_by(app: object) -> object:
 
 
 def _inside(app: Any) -> list[object]:
-    """What the application wraps: what it keeps, or what it is a closure or a method of."""
+    """Return what an application wraps, in its attributes, its closure, or as a method."""
     wrapped = [_attribute(app, name) for name in _WRAPPED]
     if inspect.isfunction(app):
         wrapped += [cell.cell_contents for cell in app.__closure__ or ()]
@@ -69,6 +70,6 @@ def _is_to_run_something(app: Any) -> bool:
 
 
 def _attribute(app: Any, name: str) -> Any:
-    # Mocks make up attributes when they are asked for them.
+    # Mocks create attributes when code asks for them.
     there = inspect.getattr_static(app, name, None) is not None
     return getattr(app, name) if there else None

@@ -1,14 +1,14 @@
 """The lifespan itself: one task that awaits the application, inside one cancel scope.
 
-Events reach the application through one memory object stream. Its decisions come back through
-another, which is closed when the application has ended. The protocol decides what a decision
-*means*; the manager makes an error or a log line of it.
+Events reach the application through one memory object stream. The application's decisions come back
+through another stream, which is closed when the application has ended. The protocol decides what a
+decision *means*. The manager turns the decision into an error or a log message.
 
-Whoever waits for the lifespan keeps the time: a limit is the deadline of the cancel scope around
-that wait. So there is a moment to look where the application is waiting before it is cancelled, and
-an application that ignores its cancellation is noticed in the same way.
+The caller that waits for the lifespan keeps the time: a time limit is the deadline of the cancel
+scope around that wait. So the caller can find out where the application is waiting before it
+cancels the application, and notices an application that ignores its cancellation in the same way.
 
-Everything is acted upon first, and logged afterwards.
+The lifespan always acts first, and logs afterwards.
 """
 
 from __future__ import annotations
@@ -40,29 +40,35 @@ from .where import where_waiting
 if TYPE_CHECKING:
     from .observer import Observer
 
-# Seconds that an application has left to end by itself, once it has said all that it may say.
+# Seconds in which an application must end by itself after the last message that it may send.
 LINGER = 5.0
-# How often an application is let run before a scope keeps the time for it: many need no more for
-# all of their startup or shutdown, and to make a scope takes longer than that. On asyncio one step
-# is enough; on trio the order of tasks is random, and a task of the lifespan's own is started by
-# another one.
+# How many steps an application may run before a cancel scope keeps the time. Many applications need
+# no more for their whole startup or shutdown, and creating a scope takes longer than that. On
+# asyncio, one step is enough. On trio, the order of tasks is random, and a lifespan in a task of
+# its own is started by another task.
 STEPS = 3
-# Seconds between two looks at an application that has been cancelled and still runs.
+# Seconds between two checks of an application that was cancelled and still runs.
 PATROL = 5.0
 
 _NOWHERE = StackSummary()
 
-# By the identity of the coroutine of its task.
+# Running lifespans, by the id() of their task's coroutine.
 _running: dict[int, Lifespan] = {}
 
 
 def current_lifespan() -> Lifespan | None:
-    """That whose task is the running one: a lifespan that is begun here can be a part of it."""
+    """Return the lifespan whose task is running, if any.
+
+    A lifespan that is started in that task can be part of it.
+    """
     return _running.get(id(event_loop("a lifespan").current_coroutine()))
 
 
 class _Over(Exception):
-    """Ends an application that asks for another event after its last message, in a shield."""
+    """Ends an application that asks for another event after its last message.
+
+    This works even if the application shields itself from cancellation.
+    """
 
 
 @protected
@@ -70,20 +76,20 @@ class Lifespan:
     """One run of an application's lifespan.
 
     :ivar app: the application
-    :ivar protocol: where it is
+    :ivar protocol: the lifespan's state in the protocol
     :ivar required: whether the application must have a lifespan
-    :ivar message: the text that came with the application's last word
-    :ivar raised: what the application raised, other than its cancellation
-    :ivar crashed: whether it died while it was serving
-    :ivar is_given_up: whether it was left running, since it ignores its cancellation
-    :ivar was_waited_for: whether somebody had to wait for its end, shielded from cancellations
+    :ivar message: the text of the application's last message
+    :ivar raised: the exception that the application raised, other than its cancellation
+    :ivar crashed: whether the application crashed while it was serving
+    :ivar is_given_up: whether the application was left running because it ignores its cancellation
+    :ivar was_waited_for: whether a caller had to wait for the end, shielded from cancellation
     :ivar where: where the application was waiting when time ran out
-    :ivar event_loop: that in which it runs
-    :ivar task: its task, where there is one to be looked at
-    :ivar coroutine: what its task runs; None before it does
-    :ivar observer: calls hooks with what happens; None if there are none
-    :ivar started_at, decided_at, stopping_at, ended_at: when, in seconds by the event loop's clock,
-        it began, its startup was decided, it was asked to shut down, and it ended
+    :ivar event_loop: the event loop in which the lifespan runs
+    :ivar task: the lifespan's task, if it can be watched
+    :ivar coroutine: the coroutine that the task runs; None before the task's first step
+    :ivar observer: calls hooks when something happens; None if there are no hooks
+    :ivar started_at, decided_at, stopping_at, ended_at: when the lifespan started, its startup was
+        decided, its shutdown was requested, and it ended, in seconds by the event loop's clock
     """
 
     __slots__ = (
@@ -165,7 +171,7 @@ class Lifespan:
         self._scope = scope
         self._variables = variables  # those of its startup, for requests
         self._on_crash = on_crash
-        # What the whole waits for is reported there.
+        # If this lifespan is part of a whole, the whole reports what it is waiting for.
         self._report_after = math.inf if whole is not None else report_after
         self._progress: Progress | None = None
         self._log = log
@@ -197,27 +203,27 @@ class Lifespan:
 
     @property
     def outcome(self) -> State:
-        """The state in which the application has ended; the present one while it runs.
+        """The state in which the application ended, or the current state while it runs.
 
-        Whoever waited for it may get to know later than somebody who then shuts it down.
+        A caller that waits may notice the end only after another caller has requested the shutdown.
         """
         return self.state if self._ended_as is None else self._ended_as
 
     @property
     def is_over_with_loop(self) -> bool:
-        """Whether it has ended as the tasks of an event loop do, with nobody to shut it down."""
+        """Whether the event loop's end cancelled the application, with nobody to shut it down."""
         return self._ends_with_loop and isinstance(self.raised, self.event_loop.cancelled)
 
     @property
     def crash_is_acted_on(self) -> bool:
-        """Whether a driver of this library acts on its crash, or on that of its whole."""
+        """Whether one of this library's drivers acts on a crash of this lifespan or its whole."""
         whole = self._whole
         return self._acts_on_crash if whole is None else whole.crash_is_acted_on
 
     # The application's side
 
     async def run(self) -> None:
-        """The lifespan's task."""
+        """Run the application in the lifespan's task."""
         if self.protocol.state in ENDED:
             return
         self.coroutine = self.event_loop.current_coroutine()
@@ -227,8 +233,8 @@ class Lifespan:
         if self.observer is not None:
             self.observer.enter()
             self._set_by_hooks = changed_since(self._context)
-        # Nothing is raised, a cancellation neither: a task group would take that for its own, and
-        # whoever waits for the lifespan learns of it anyway.
+        # Nothing is raised, not even a cancellation: a task group would mistake it for its own, and
+        # callers that wait for the lifespan learn about it anyway.
         raised: BaseException | None = None
         try:
             with self._cancel_scope:
@@ -238,13 +244,14 @@ class Lifespan:
                     raised = exc
                     raise
         except BaseException as exc:  # noqa: BLE001 - whoever waits for it gets to know
-            # The scope may complain instead, if one inside was left open.
+            # If a scope inside was left open, this scope may raise its own exception instead.
             self.raised = raised if contains(raised) else exc
         finally:
             if self.event_loop.is_running():
                 self._end()
             else:
-                # It was closed, and this coroutine with it: nobody waits for it any longer.
+                # The event loop was closed, and this coroutine with it: nobody waits for the
+                # lifespan.
                 self._close_mailboxes()
             self._context = None
             _running.pop(id(self.coroutine), None)
@@ -259,8 +266,9 @@ class Lifespan:
     async def _receive(self) -> dict[str, str]:
         state = self.protocol.state
         if state in LAST_WORDS or (self.protocol.cancelled and state not in ENDED):
-            # It waits for another event (``while True:`` loops do): there is none, so this is its
-            # end. But whoever waited before its last word, in another task, goes on waiting.
+            # The application waits for another event, as ``while True:`` loops do. There is none,
+            # so the application ends here. But tasks that started to wait before its last message
+            # keep waiting.
             self._cancel(Event.CANCEL)
             await self._end_by_cancellation()
         try:
@@ -287,8 +295,8 @@ class Lifespan:
         raise _Over from None  # it shields itself
 
     async def _send(self, message: Any) -> None:
-        # Without a checkpoint: what the application does before it next waits comes before anything
-        # that its message sets off, on every backend.
+        # There is no checkpoint here. On every backend, what the application does before it next
+        # waits comes before anything that its message causes.
         try:
             event = self.protocol.send(message)
         except LifespanProtocolError:
@@ -308,7 +316,7 @@ class Lifespan:
                 "going on."
             )
         elif event is not None:
-            # Its text is the application's, so a str in name only, perhaps.
+            # The text comes from the application, and may be an instance of a subclass of str.
             self._take_last_word(str.__str__(message.get("message", "")))
 
     def _take_last_word(self, message: str) -> None:
@@ -318,7 +326,8 @@ class Lifespan:
         self.message = message
         self._decide()
         if self.protocol.state is State.BREAKING:
-            # Nobody may be waiting for the end of it now, so this limit is the scope's own.
+            # Perhaps nobody is waiting for the application to end, so this is the scope's own
+            # deadline.
             self._cancel_scope.deadline = self._last_word_at + LINGER
             self._crash()
 
@@ -337,8 +346,8 @@ class Lifespan:
         self._notify()
 
     def _part_crashes(self, part: Lifespan) -> None:
-        # Its other parts are still to be shut down, which may take a while; its callers need to
-        # know now.
+        # The other parts still have to shut down, which may take a while. The callers need to know
+        # about the crash now.
         if self.protocol.part_crashes():
             self.message = part.message
             self.raised = part.raised
@@ -366,7 +375,7 @@ class Lifespan:
             self._whole = None
         self._log_the_end()
         self._notify()
-        # It leads back to the manager, which would have to wait for the collector of garbage.
+        # This refers to the manager, which would otherwise have to wait for the garbage collector.
         del self._on_crash
 
     def _log_the_end(self) -> None:
@@ -408,13 +417,13 @@ class Lifespan:
     # The server's side
 
     def skip(self) -> None:
-        """Take it for the lifespan of an application that has none, without calling it."""
+        """End without calling the application, as if the application had no lifespan."""
         self._end()
 
     async def wait_started(self, timeout: float) -> None:
-        """Wait until the application serves, or has ended, or is being cancelled.
+        """Wait until the application serves, has ended, or is being cancelled.
 
-        :param timeout: seconds; when they are over, the application is cancelled
+        :param timeout: seconds after which the application is cancelled
         """
         deadline = self.started_at + timeout
         for _ in range(STEPS):
@@ -435,18 +444,19 @@ class Lifespan:
             self._log_lateness("startup", self.decided_at - self.started_at, timeout)
 
     def cancel(self, reason: str = "") -> None:
-        """Cancel the application: nobody waits for it any longer.
+        """Cancel the application, because nobody waits for it any longer.
 
-        :param reason: why its shutdown has failed then
+        :param reason: why the shutdown failed, if the application was shutting down
         """
         if self.protocol.state is State.STOPPING and not self.protocol.cancelled:
             self.message = reason
         self._cancel(Event.CANCEL)
 
     def shut_down(self) -> float:
-        """Send ``lifespan.shutdown``, where that is still of use.
+        """Send ``lifespan.shutdown``, if the application can still use it.
 
-        :return: when this was first asked for; now, if it was of no use
+        :return: when the shutdown was first requested, or the current time if the request had no
+            effect
         """
         if self.protocol.shutdown():
             self.stopping_at = self._time()
@@ -457,17 +467,18 @@ class Lifespan:
         return self._time() if self.stopping_at is None else self.stopping_at
 
     async def wait_ended(self, deadline: float, *, give_up: bool) -> BaseException | None:
-        """Wait until the application has ended, whatever happens to the caller meanwhile.
+        """Wait until the application has ended, even if the caller is interrupted meanwhile.
 
         :param deadline: when the application is cancelled, by the event loop's clock
-        :param give_up: leave an application that ignores its cancellation to itself
-        :return: who interrupted the caller meanwhile, for the caller to raise in the end
+        :param give_up: whether to leave an application running that ignores its cancellation
+        :return: the exception that interrupted the caller meanwhile, for the caller to raise in the
+            end
         """
         interruption: BaseException | None = None
         if self._whole is not None and self._whole.protocol.cancelled:
             deadline = self._time()  # its time was the whole's
         looks = 0
-        # Where a crash has cancelled the body, these would be cancelled with it.
+        # If a crash has cancelled the body, these checkpoints would be cancelled with it.
         steps = 0 if self.crashed else STEPS
         impatient_at = 2 if self.protocol.cancelled else 3
         while self.protocol.state not in ENDED and not self.is_given_up:
@@ -486,7 +497,7 @@ class Lifespan:
                 with CancelScope(deadline=look_at, shield=True) as limit:
                     await self._wait()
             except (self.event_loop.cancelled, KeyboardInterrupt) as exc:
-                # asyncio's own Task.cancel() and trio's Ctrl-C come through the shield.
+                # asyncio's own Task.cancel() and trio's Ctrl-C pass through the shield.
                 if not isinstance(interruption, KeyboardInterrupt):
                     interruption = exc
                 self.interrupt(exc)
@@ -517,9 +528,11 @@ class Lifespan:
         return interruption
 
     def interrupt(self, by: BaseException) -> None:
-        """Ctrl-C goes one step further each time: it is shut down, then cancelled, then left.
+        """Count an interruption by Ctrl-C, and cancel the application at the second one.
 
-        The first is answered by whoever waits. A cancellation is asked for once, however often.
+        Each Ctrl-C goes one step further: shut the application down, cancel it, and leave it
+        running. The caller that waits handles the first one. Cancellations are not counted, even if
+        they are repeated.
         """
         if isinstance(by, KeyboardInterrupt):
             self._interruptions += 1
@@ -533,7 +546,10 @@ class Lifespan:
         return self._report_at("shutting down", since, deadline - since)
 
     def _report_at(self, doing: str, since: float, limit: float) -> float:
-        """When to report that it is not done, unless it has said its last word."""
+        """Return when to report that a phase is not over yet.
+
+        After the application's last message, this is never.
+        """
         if self._last_word_at < math.inf:
             return math.inf
         if self._progress is None or self._progress.doing != doing:
@@ -541,7 +557,7 @@ class Lifespan:
         return self._progress.due_at
 
     def _report(self) -> None:
-        # Somebody else who waits may have reported it already.
+        # Another caller that waits may have reported this already.
         if self._progress is not None and self._time() >= self._progress.due_at:
             self._progress.report(self._time(), self.coroutine)
 
@@ -563,16 +579,17 @@ class Lifespan:
         self._end()
 
     def _is_late(self, deadline: float) -> bool:
-        """Whether time is over for an application that has had its turn."""
+        """Return whether the deadline has passed for an application that had a chance to run."""
         return self._has_had_its_turn and self._time() >= deadline
 
     def _run_out_of_time(self) -> None:
         self._cancel(Event.TIMEOUT)
         if self.coroutine is None:
-            # A task factory puts off its first step, which does nothing any more.
+            # A task factory delays the task's first step, which does nothing any more.
             self._end()
             return
-        # It will not notice before it is next run, so it still stands where it stood.
+        # The application notices the cancellation only when it next runs, so it is still at the
+        # same line.
         self.where = where_waiting(self.coroutine)
         if self.protocol.state in LAST_WORDS:
             self._log.warning(
@@ -583,7 +600,10 @@ class Lifespan:
             )
 
     def _log_lateness(self, phase: str, seconds: float, limit: float) -> None:
-        """An application that blocks the event loop can be done when its time is over."""
+        """Log that a phase took longer than its limit, but was not cancelled.
+
+        An application that blocks the event loop may have finished when its time has run out.
+        """
         if not self.protocol.cancelled:
             self._log.warning(
                 "The application's %s took %.3g seconds, more than its limit of %g: the event loop "
@@ -602,6 +622,6 @@ class Lifespan:
             self.protocol.cancel(why)
         self._events.end()
         for part in self._parts:
-            # One that still serves is shut down by the application, as it is cancelled.
+            # The application shuts down the parts that still serve, when it is cancelled.
             if part.protocol.state is State.STOPPING or part.protocol.cancelled:
                 part.cancel("it was cancelled together with the application that it is a part of")

@@ -1,4 +1,4 @@
-"""A log that cannot change what becomes of a lifespan."""
+"""A log that cannot affect a lifespan."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ DEFAULT = logging.getLogger("anylifespan")
 
 
 class Log:
-    """Logs to a logger, and goes on if that raises.
+    """Logs to a logger, and continues if the logger raises an exception.
 
-    Filters, handlers and formatters are the user's code, and run in the midst of ours: one that
-    asks for the current request, where there is none, would end the lifespan in the place of the
-    application. What could not be logged goes to standard error, as with :mod:`logging` itself.
+    Filters, handlers and formatters are the user's code, but they run inside this library's code.
+    For example, a filter may ask for the current request when there is none. Its exception would
+    end the lifespan, although the application has not failed. Messages that could not be logged are
+    written to standard error, as in :mod:`logging` itself.
 
-    :param logger: a logger, or what has its methods
+    :param logger: a logger, or an object that has a logger's methods
     """
 
     __slots__ = ("_logger",)
@@ -39,7 +40,7 @@ class Log:
         self._log("error", text, args, exc_info)
 
     def complaint(self, raised: BaseException) -> None:
-        """Log what a task has raised that was to raise nothing."""
+        """Log an exception from a task that should not raise any."""
         self._log("error", "%s", (raised,), raised)
 
     def _log(

@@ -1,4 +1,4 @@
-"""What one task has to tell another: a memory object stream, made when somebody has to wait."""
+"""Send items from one task to another, with a memory object stream if the receiver has to wait."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _stream = create_memory_object_stream[Any]  # to say of what, each time, takes i
 
 
 class Mailbox(Generic[T]):
-    """A memory object stream with both its ends, for three items at most: no sender ever waits.
+    """Both ends of a memory object stream for at most three items, so that no sender ever waits.
 
-    It is there only from when a receiver has to wait: to make a stream takes as long as to start a
-    task, and what is asked for has often been sent before.
+    The stream is created only when a receiver has to wait. Creating a stream takes as long as
+    starting a task, and often the item has been sent before the receiver asks for it.
     """
 
     __slots__ = ("_checkpoint", "_ended", "_items", "_receiver", "_sender")
@@ -37,20 +37,20 @@ class Mailbox(Generic[T]):
             self._sender.send_nowait(item)
 
     def end(self) -> None:
-        """Nothing more will be sent; what has been sent can still be received."""
+        """End sending. Items that were sent before can still be received."""
         self._ended = True
         if self._sender is not None:
             self._sender.close()
 
     def close(self) -> None:
-        """Nothing more will be sent, nor received."""
+        """End both sending and receiving."""
         self.end()
         self._items = ()
         if self._receiver is not None:
             self._receiver.close()
 
     def receive_nowait(self) -> T:
-        """The next item, which is known to be there."""
+        """Return the next item, which must have been sent already."""
         first, *rest = self._items
         self._items = tuple(rest)
         return first
@@ -58,7 +58,7 @@ class Mailbox(Generic[T]):
     async def receive(self) -> T:
         """Wait for the next item.
 
-        :raises EndOfStream: if there will be none
+        :raises EndOfStream: if there are no more items
         """
         if self._receiver is None:
             await self._checkpoint()

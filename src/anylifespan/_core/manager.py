@@ -1,4 +1,4 @@
-"""The manager: the three ways into a lifespan, and out of it."""
+"""The manager, with three ways to start and stop a lifespan."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .protocol import ENDED, WITHOUT_LIFESPAN, Phase, State
 from .ranks import settle
 from .requests import Variables, request_app
 
-# What went wrong: at most one of them is raised, as settle() decides.
+# What went wrong: at most one of these exceptions is raised, as settle() decides.
 Problems = list[BaseException]
 
 
@@ -42,7 +42,7 @@ Problems = list[BaseException]
 class LifespanManager:
     """Drives the lifespan of one ASGI application, identically on asyncio and trio.
 
-    There are three ways in::
+    There are three ways to use a manager::
 
         async with LifespanManager(app) as manager: ...   # the body runs while the app serves
 
@@ -53,20 +53,20 @@ class LifespanManager:
 
     One manager drives one lifespan.
 
-    :param app: an ASGI 3 application; one of ASGI 2 (a double callable) is recognised
+    :param app: an ASGI 3 application; ASGI 2 applications (double callables) are recognised
     :param mode: what to do with an application that has no lifespan: ``"auto"`` goes on without
         one, ``"on"`` raises :exc:`LifespanUnsupported`, ``"off"`` never calls the application
-    :param startup_timeout: seconds the startup may take; None for no limit
-    :param shutdown_timeout: seconds the shutdown may take; None for no limit
-    :param report_after: seconds after which a startup or a shutdown that is not over is logged as a
-        WARNING, with the application's own line where it is waiting; then again each time that
-        twice as long has passed. None: never
+    :param startup_timeout: how many seconds the startup may take; None for no limit
+    :param shutdown_timeout: how many seconds the shutdown may take; None for no limit
+    :param report_after: seconds after which a startup or a shutdown that has not finished is logged
+        as a WARNING, with the line of the application where it is waiting. The warning is repeated
+        each time that twice as long has passed. None for no warnings
     :param state: the dict that the application fills, used as given and not copied ("Lifespan
-        State" in the specification of ASGI); None for a new one
+        State" in the ASGI specification); None for a new one
     :param logger: logger for problems that are not raised; by default
-        ``logging.getLogger("anylifespan")``. An exception of one of its filters or handlers goes to
-        standard error and changes nothing else
-    :raises TypeError: if ``app`` cannot be an ASGI application, or a parameter is of a wrong type
+        ``logging.getLogger("anylifespan")``. An exception in one of its filters or handlers is
+        written to standard error and changes nothing else
+    :raises TypeError: if ``app`` cannot be an ASGI application, or a parameter has the wrong type
     :raises ValueError: if the mode is unknown, or a number of seconds is negative or not a number
     """
 
@@ -112,11 +112,11 @@ class LifespanManager:
 
     @property
     def app(self) -> ASGI3App:
-        """The application as requests call it.
+        """The application for requests.
 
-        Every ``http`` and ``websocket`` scope gets a shallow copy of the state, but for what is in
-        the scope's state already, and the application sees the context variables that it set in its
-        startup. Other scopes are passed through.
+        Every ``http`` and ``websocket`` scope receives a shallow copy of the state. Keys that are
+        already in the scope's state are kept. The application sees the context variables that it
+        set in its startup. Other scopes are passed through.
         """
         if self._request_app is None:
             self._request_app = request_app(self._app, self._state, self._variables)
@@ -124,17 +124,17 @@ class LifespanManager:
 
     @property
     def state(self) -> dict[str, Any]:
-        """The state of the lifespan: the dict that the application fills."""
+        """The lifespan's state: the dict that the application fills."""
         return self._state
 
     @property
     def supported(self) -> bool | None:
-        """Whether the application has a lifespan; None before that is decided."""
+        """Whether the application has a lifespan; None until this is decided."""
         return None if self._lifespan is None else self._lifespan.protocol.supported
 
     @property
     def phase(self) -> Phase:
-        """Where the lifespan is."""
+        """The lifespan's current phase."""
         if self._lifespan is None:
             return Phase.IDLE
         if self._mode == "on" and self._lifespan.outcome in WITHOUT_LIFESPAN:
@@ -143,16 +143,17 @@ class LifespanManager:
 
     @property
     def crash(self) -> LifespanCrashed | None:
-        """How the application died while it was serving; None if it did not.
+        """The application's crash while it was serving; None if it did not crash.
 
-        What it raised is the cause, KeyboardInterrupt and SystemExit too.
+        The exception that the application raised is the cause, even a KeyboardInterrupt or
+        SystemExit.
         """
         lifespan = self._lifespan
         return outcome.crash(lifespan) if lifespan is not None and lifespan.crashed else None
 
     @property
     def startup_seconds(self) -> float | None:
-        """How long the startup took until it was decided; None before."""
+        """How many seconds the startup took; None until the startup has succeeded or failed."""
         lifespan = self._lifespan
         if lifespan is None or lifespan.decided_at is None:
             return None
@@ -160,7 +161,7 @@ class LifespanManager:
 
     @property
     def shutdown_seconds(self) -> float | None:
-        """How long the shutdown took until the application had ended; None before."""
+        """How many seconds the shutdown took; None until the application has ended."""
         lifespan = self._lifespan
         if lifespan is None or lifespan.stopping_at is None or lifespan.ended_at is None:
             return None
@@ -170,19 +171,20 @@ class LifespanManager:
     # The ways in
 
     async def startup(self) -> None:
-        """Start the application, in a task of its own; then call :meth:`shutdown`, in any task.
+        """Start the application in its own task. Call :meth:`shutdown` afterwards, in any task.
 
-        If the caller is cancelled, or Ctrl-C interrupts it, the application is cancelled and waited
-        for. A second Ctrl-C leaves an application that ignores that.
+        If the caller is cancelled, or Ctrl-C interrupts it, the application is cancelled, and the
+        caller waits for it to end. If the application ignores its cancellation, a second Ctrl-C
+        leaves it running.
 
-        :raises StartupFailed: if the application says so, raises in its startup in mode "on", or
-            returns something that cannot be awaited
-        :raises StartupTimeout: if it does not decide in time; also if it then ignores its
-            cancellation, and has to be left running
-        :raises LifespanUnsupported: in mode "on", if it has no lifespan
-        :raises LifespanCrashed: if it died right after its startup
-        :raises KeyboardInterrupt, SystemExit: if it raises that
-        :raises RuntimeError: if the manager has been used, or outside any event loop
+        :raises StartupFailed: if the application reports a failure, raises an exception in its
+            startup in mode "on", or returns something that cannot be awaited
+        :raises StartupTimeout: if the startup does not finish in time, even if the application then
+            ignores its cancellation and has to be left running
+        :raises LifespanUnsupported: in mode "on", if the application has no lifespan
+        :raises LifespanCrashed: if the application crashed right after its startup
+        :raises KeyboardInterrupt, SystemExit: if the application raises one of these
+        :raises RuntimeError: if the manager has been used, or no event loop is running
         """
         event_loop, lifespan = self._begin(shield=False)
         self._start_task(event_loop, lifespan)
@@ -196,18 +198,19 @@ class LifespanManager:
         self._conclude(problems)
 
     async def shutdown(self) -> None:
-        """Shut the application down. Doing so again, or after a startup that failed, is harmless.
+        """Shut the application down. Calling this again, or after a failed startup, is harmless.
 
-        If the caller is cancelled, the application still gets its whole shutdown timeout; then the
-        cancellation goes on. A second Ctrl-C cancels the application, and a third leaves one that
-        ignores that.
+        If the caller is cancelled, the application still has its whole shutdown timeout. The
+        cancellation continues afterwards. A second Ctrl-C cancels the application. If the
+        application ignores its cancellation, a third Ctrl-C leaves it running.
 
-        :raises ShutdownFailed: if the application says so, or raises in its shutdown
-        :raises ShutdownTimeout: if it does not finish in time; also if it then ignores its
-            cancellation, and has to be left running
-        :raises LifespanCrashed: if it died while serving
-        :raises KeyboardInterrupt, SystemExit: if it raised that
-        :raises RuntimeError: before the startup, while it is under way, or in another event loop
+        :raises ShutdownFailed: if the application reports a failure, or raises an exception in its
+            shutdown
+        :raises ShutdownTimeout: if the shutdown does not finish in time, even if the application
+            then ignores its cancellation and has to be left running
+        :raises LifespanCrashed: if the application crashed while serving
+        :raises KeyboardInterrupt, SystemExit: if the application raised one of these
+        :raises RuntimeError: before or during the startup, or in another event loop
         """
         lifespan = self._running("shutdown()")
         if lifespan.protocol.phase is Phase.STARTING:
@@ -225,8 +228,8 @@ class LifespanManager:
         self._conclude(problems)
 
     async def __aenter__(self) -> LifespanManager:
-        # The body can only be cancelled, and only makes sense as a parent, where it is run by the
-        # code that entered here.
+        # The body can be cancelled, and can be the parent of the lifespan's task, only if the code
+        # that entered here also runs the body.
         grouped = runs_the_body(inspect.currentframe().f_back)  # type: ignore[union-attr]
         event_loop, lifespan = self._begin(shield=grouped)
         if grouped:
@@ -266,13 +269,14 @@ class LifespanManager:
     async def serve(
         self, *, task_status: TaskStatus[LifespanManager] = TASK_STATUS_IGNORED
     ) -> None:
-        """The whole lifespan as a task of the caller's own task group.
+        """Run the whole lifespan as a task in the caller's own task group.
 
-        ``await task_group.start(manager.serve)`` returns the manager once the application serves;
-        :meth:`request_shutdown` ends it, as does cancelling the task group, gracefully too.
+        ``await task_group.start(manager.serve)`` returns the manager once the application serves.
+        To shut the application down gracefully, call :meth:`request_shutdown`, or cancel the task
+        group.
 
-        :raises LifespanError: whatever goes wrong, out of this task and so into the task group; out
-            of ``start()`` if it is in the startup
+        :raises LifespanError: if anything goes wrong. ``start()`` raises errors in the startup.
+            Later errors are raised by this task, and so by the task group
         :raises RuntimeError: if the manager has been used
         """
         self._check_unused()
@@ -282,12 +286,12 @@ class LifespanManager:
             await self._shutdown_request.wait()
 
     def request_shutdown(self) -> None:
-        """Let :meth:`serve` shut down and return. Doing so again is harmless.
+        """Make :meth:`serve` shut down and return. Calling this again is harmless.
 
-        It may be called from anywhere: a task, a callback of the event loop, another thread, and a
-        handler of a signal.
+        You can call this from anywhere: a task, an event loop callback, another thread, or a signal
+        handler.
 
-        :raises RuntimeError: if :meth:`serve` has not begun, or the event loop is closed
+        :raises RuntimeError: if :meth:`serve` has not started, or the event loop is closed
         """
         if self._shutdown_request is None or self._event_loop is None:
             raise RuntimeError(
@@ -297,10 +301,10 @@ class LifespanManager:
         self._event_loop.call_soon(self._shutdown_request.set)
 
     def cancel(self) -> None:
-        """Cut short what remains: the application is cancelled, whatever it does.
+        """Cancel the application, whatever it is doing.
 
-        Use it when you are asked to stop a second time. Whoever waits for the startup or the
-        shutdown goes on when the application has ended. Call it in the event loop.
+        Use this when you are asked to stop a second time. Callers that wait for the startup or the
+        shutdown continue when the application has ended. Call this in the event loop.
 
         :raises RuntimeError: before the startup
         """
@@ -309,10 +313,10 @@ class LifespanManager:
         lifespan.cancel("it was cancelled before it was done")
 
     async def wait_crashed(self) -> LifespanCrashed:
-        """Wait until the application dies while serving; for a server's own supervision.
+        """Wait until the application crashes while serving. Servers can supervise it with this.
 
-        :return: how it died, as :attr:`crash` has it. Without a crash this never returns, not even
-            after the shutdown.
+        :return: the crash, as in :attr:`crash`. Without a crash this never returns, not even after
+            the shutdown.
         :raises RuntimeError: in another event loop
         """
         self._check_loop("wait_crashed()")
@@ -327,13 +331,13 @@ class LifespanManager:
     # What they share
 
     def _crash_as_answer(self) -> LifespanCrashed | None:
-        """The crash, for whoever waits for the application's answer to something."""
+        """Return the crash, for callers that wait for the application's answer to something."""
         if self._answer is None:
             self._answer = self.crash
         return self._answer and self._answer.with_traceback(None)
 
     def _without_crash_of(self, body: BaseException | None, problems: Problems) -> Problems:
-        """Leave out the crash if that is what the body raises, having got it as an answer."""
+        """Leave out the crash if the body raises it, because the body received it as an answer."""
         if body is None or body is not self._answer:
             return problems
         return [one for one in problems if not isinstance(one, LifespanCrashed)]
@@ -397,8 +401,8 @@ class LifespanManager:
             lifespan.interrupt(interruption)
         serves = lifespan.protocol.phase is Phase.SERVING
         if lifespan.protocol.served and (serves or lifespan.stopping_at is not None):
-            # It serves, or somebody has shut it down already. If that was decided in the moment of
-            # an interruption, it is to be shut down now.
+            # The application serves, or another caller has already shut it down. If an interruption
+            # came at the same moment, it must be shut down now.
             if interruption is None:
                 problems = []
             else:
@@ -422,9 +426,10 @@ class LifespanManager:
         outcome.log_unsupported(self._running("startup()"), self._log)
 
     async def _stop(self, lifespan: Lifespan, *, give_up: bool) -> Problems:
-        """Shut down.
+        """Shut the application down.
 
-        :return: what went wrong, if no other caller has got that error, and who interrupted
+        :return: the error, unless another caller has received it, and the exception that
+            interrupted this caller, if any
         """
         reported, self._reported = self._reported, True
         handled = sys.exc_info()[1]
@@ -445,7 +450,7 @@ class LifespanManager:
         host = self._host
         elsewhere = host is not None and host.is_left_elsewhere()
         if host is not None and lifespan.crashed and body is not None and is_cancellation(body):
-            # Another caller may have got the crash, but it has cancelled this body.
+            # Another caller may have received the crash, but the crash has cancelled this body.
             self._reported = False
         problems = await self._stop(lifespan, give_up=False)
         if not elsewhere:
@@ -463,9 +468,9 @@ class LifespanManager:
         return problems
 
     async def _leave(self, problems: Problems) -> None:
-        """Leave the host, whose only task has ended.
+        """Wait until the host's only task has ended, and close the host.
 
-        :param problems: what went wrong so far; what goes wrong now is added
+        :param problems: what went wrong so far; further problems are added
         """
         while self._host is not None and not self._host.is_closed:
             try:
@@ -475,7 +480,7 @@ class LifespanManager:
                 if leaf is not None and (contains(leaf) or is_cancellation(leaf)):
                     problems.append(leaf)
                     continue
-                # Something was left open, for which trio cancels all that is in the host.
+                # Something was left open, so trio cancels everything in the host.
                 problems[:] = [one for one in problems if not is_cancellation(one)]
                 if problems:
                     self._log_complaint(exc)
@@ -521,7 +526,7 @@ class LifespanManager:
 
 
 async def _cancellation() -> Problems:
-    """One that has come while the application was being waited for, whatever came."""
+    """Return the cancellation or Ctrl-C that came while the caller waited, if any."""
     try:
         await checkpoint_if_cancelled()
     except (get_cancelled_exc_class(), KeyboardInterrupt) as exc:

@@ -1,4 +1,4 @@
-"""When hooks are called: the phases of a lifespan, as hooks see them."""
+"""Call hooks when a lifespan's phases start and end."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from .protocol import ENDED, WITHOUT_LIFESPAN, State
 
 @protected
 class Observer:
-    """Calls hooks with what happens to a lifespan, as soon as the lifespan has acted upon it.
+    """Calls hooks when something happens to a lifespan, as soon as the lifespan has acted on it.
 
-    A phase is left before its end is reported, since a hook may bring on the next one.
+    The observer leaves a phase before it reports the phase's end, since a hook may cause the next
+    one.
 
-    :param part_of: that of the lifespan which this one is a part of
-    :param startup_timeout, shutdown_timeout: the limits, in seconds
+    :param part_of: the observer of the lifespan that this lifespan is part of
+    :param startup_timeout, shutdown_timeout: the time limits, in seconds
     """
 
     def __init__(
@@ -44,19 +45,19 @@ class Observer:
 
     @property
     def number(self) -> int:
-        """The number of the lifespan."""
+        """The lifespan's number."""
         return self._hooks.number
 
     def enter(self) -> None:
-        """The application's task is about to go on."""
+        """Enter the hooks' context managers before the application's task continues."""
         self._hooks.enter()
 
     def as_reported(self, error: BaseException | None) -> BaseException | None:
-        """The very error that the hooks got, so that they can compare it with what is raised."""
+        """Return the error object that the hooks received, so that the same object is raised."""
         return self._error if type(self._error) is type(error) else error
 
     def update(self, lifespan: Lifespan) -> None:
-        """Something has happened to the lifespan."""
+        """Report the phases that the lifespan has started or ended."""
         now = lifespan.event_loop.time()
         is_over = lifespan.protocol.state in ENDED or lifespan.is_given_up
         if self._phase == "startup" and (lifespan.protocol.served or is_over):

@@ -1,4 +1,4 @@
-"""The options of the manager and of those that use it: checked when they are given."""
+"""Check the options of the manager, and of code that uses the manager, when they are given."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ Mode = Literal["auto", "on", "off"]
 Leaks = Literal["warn", "error", "off"]
 _MODES = get_args(Mode)
 _LEAKS = get_args(Leaks)
-# Seconds: what a server may reasonably be kept waiting for, and what Gunicorn chose.
+# In seconds: how long a server may reasonably be kept waiting, and the value that Gunicorn chose.
 DEFAULT_TIMEOUT = 30.0
-# Seconds after which somebody who watches begins to wonder.
+# Seconds after which a person who watches starts to wonder.
 REPORT_AFTER = 5.0
 
 
 def check_mode(mode: Any) -> Mode:
-    """One of the modes.
+    """Return the mode if it is valid.
 
-    :raises ValueError: if it is none
+    :raises ValueError: if the mode is unknown
     """
     if mode not in _MODES:
         raise ValueError(f'mode must be "auto", "on" or "off", got {mode!r}')
@@ -27,10 +27,10 @@ def check_mode(mode: Any) -> Mode:
 
 
 def check_leaks(how: Any, ignored: Any) -> None:
-    """How leaks are reported, and the patterns of those that are not.
+    """Check how leaks are reported, and the patterns for leaks that are ignored.
 
     :raises ValueError: if there is no such way to report leaks
-    :raises TypeError: if the patterns are none
+    :raises TypeError: if the patterns are not a list of strings
     """
     if how not in _LEAKS:
         raise ValueError(f'leaks must be "warn", "error" or "off", got {how!r}')
@@ -39,9 +39,9 @@ def check_leaks(how: Any, ignored: Any) -> None:
 
 
 def check_state(state: Any) -> dict[str, Any]:
-    """The given dict itself, or a new one for None.
+    """Return the given dict itself, or a new one for None.
 
-    :raises TypeError: if it is not a dict
+    :raises TypeError: if the state is not a dict
     """
     if state is None:
         return {}
@@ -51,10 +51,10 @@ def check_state(state: Any) -> dict[str, Any]:
 
 
 def check_seconds(name: str, value: Any) -> float:
-    """A timeout in seconds, infinity for None.
+    """Return a timeout in seconds, or infinity for None.
 
-    :raises TypeError: if it is not a number
-    :raises ValueError: if it is negative or not a number (NaN)
+    :raises TypeError: if the value is not a number
+    :raises ValueError: if the value is negative or NaN
     """
     if value is None:
         return math.inf
@@ -72,5 +72,5 @@ def check_seconds(name: str, value: Any) -> float:
 
 
 def in_seconds(value: float) -> str:
-    """A length of time in words."""
+    """Return a number of seconds in words."""
     return f"{value:g} second{'' if value == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""What has become of a lifespan, in words: the error to raise, or what to write to the log."""
+"""Describe a lifespan's outcome in words: the error to raise, or the message to log."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _STILL_RUNS = "; it was cancelled, and still runs"
 
 
 def startup_error(lifespan: Lifespan, *, timeout: float) -> BaseException | None:
-    """What kept the application from serving, if anything did.
+    """Return the error that kept the application from serving, if any.
 
-    :param timeout: the limit of the startup, in seconds
+    :param timeout: the startup's time limit, in seconds
     """
     state = lifespan.outcome
     error: LifespanError | None = None
@@ -59,9 +59,9 @@ def startup_error(lifespan: Lifespan, *, timeout: float) -> BaseException | None
 
 
 def shutdown_error(lifespan: Lifespan, *, timeout: float) -> BaseException | None:
-    """What is wrong with the end of an application that had served, if anything is.
+    """Return the error with which an application that had served has ended, if any.
 
-    :param timeout: the limit of the shutdown, in seconds
+    :param timeout: the shutdown's time limit, in seconds
     """
     state = lifespan.outcome
     error: LifespanError | None = None
@@ -82,7 +82,7 @@ def shutdown_error(lifespan: Lifespan, *, timeout: float) -> BaseException | Non
 
 
 def crash(lifespan: Lifespan) -> LifespanCrashed:
-    """How the application died while it was serving."""
+    """Return the error for an application that crashed while it was serving."""
     why = describe(lifespan.raised) if lifespan.raised is not None else lifespan.message
     runs_on = lifespan.outcome not in ENDED and lifespan.protocol.cancelled
     error = LifespanCrashed(
@@ -108,9 +108,9 @@ def log_unsupported(lifespan: Lifespan, log: Log) -> None:
 
 
 def left_open(complaint: BaseException) -> Exception:
-    """What the event loop complained of when the task of an application had ended.
+    """Return the error for a cancel scope or a task group that was left open.
 
-    :param complaint: what it raised; a group, if it is of that task
+    :param complaint: the event loop's exception; a group, if it is about the application's task
     """
     error: Exception
     if isinstance(complaint, BaseExceptionGroup):
@@ -133,9 +133,9 @@ def blocked(
     timeout: float,
     where: StackSummary,
 ) -> LifespanError:
-    """The error for an application that blocks its event loop, in another thread.
+    """Return the error for an application that blocks its event loop in another thread.
 
-    :param timeout: the limit of the phase, in seconds
+    :param timeout: the phase's time limit, in seconds
     """
     text = (
         f"the application did not finish its {phase} within {in_seconds(timeout)}: it blocks its "
@@ -147,7 +147,7 @@ def blocked(
 
 
 def _once(what: str, why: str) -> str:
-    """The text of an error, where the reason may be that of a middleware which said so already."""
+    """Prefix the reason for an error, unless a middleware has already added the same prefix."""
     return why if why.startswith(what) else what + why
 
 
@@ -164,7 +164,7 @@ def _crash_or_exit(lifespan: Lifespan) -> BaseException | None:
 
 
 def _why_unsupported(lifespan: Lifespan) -> tuple[str, str]:
-    """What made it plain that the application has no lifespan, and what may be wrong with that."""
+    """Return why the application appears to have no lifespan, and what may be wrong with it."""
     if lifespan.raised is None:
         why = "it returned before it had answered lifespan.startup"
     else:

@@ -1,4 +1,4 @@
-"""A phase that takes long is reported while it lasts: for how long, and where it is waiting."""
+"""Report a phase that takes long while it lasts: how long it has taken, and where it is waiting."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .where import stacks_waiting
 
 
 class Progress:
-    """When to report that a phase is not over yet: each time after twice as long as before.
+    """Reports that a phase is not over yet, each time after twice as long as before.
 
     :param doing: what the application is doing, in words
-    :param began_at: when the phase began, in seconds by the event loop's clock
-    :param limit: seconds that it may take; infinity for no limit
-    :param report_after: seconds until the first report; infinity for none at all
-    :ivar doing: the same
-    :ivar due_at: when the next report is due, by the same clock
+    :param began_at: when the phase started, in seconds by the event loop's clock
+    :param limit: how many seconds the phase may take; infinity for no limit
+    :param report_after: seconds until the first report; infinity for no reports
+    :ivar doing: what the application is doing, in words
+    :ivar due_at: when the next report is due, by the event loop's clock
     """
 
     __slots__ = ("_began_at", "_limit", "_log", "doing", "due_at")
@@ -33,9 +33,9 @@ class Progress:
         self.due_at = began_at + report_after
 
     def report(self, now: float, coroutine: object) -> None:
-        """Say where it is waiting.
+        """Log where the application is waiting.
 
-        :param coroutine: what the application's task runs
+        :param coroutine: the coroutine that the application's task runs
         """
         elapsed = now - self._began_at
         self.due_at = now + elapsed if elapsed > 0 else math.inf

@@ -2,17 +2,17 @@
 
 Everything that decides what a message *means* is in this file. Theory of operation:
 
-- The application is in one :class:`State` at any time. What it does, what the server asks of it
-  and what the clock says are :class:`Event`\\ s. :data:`TRANSITIONS` gives the next state.
-- A message that the table does not allow in the present state is the application's mistake: it is
-  told so by a :exc:`LifespanProtocolError` out of its ``send()``, and nothing changes. What it does
-  then counts like anything else.
-- Once the application is being cancelled, its outcome is decided. Whatever it still sends is
-  ignored (frameworks report their own cancellation as a failure on their way out), and raising
-  means the same as returning.
-- KeyboardInterrupt and SystemExit (:attr:`Event.EXIT`) end it from any state.
-- An application may be made of parts, with lifespans of their own. One that crashes is the whole's
-  crash (:attr:`Event.PART_CRASH`), which then still has its other parts to shut down.
+- The application is in one :class:`State` at any time. What the application does, what the server
+  requests, and timeouts are :class:`Event`\\ s. :data:`TRANSITIONS` gives the next state.
+- A message that the table does not allow in the current state is the application's mistake. Its
+  ``send()`` raises a :exc:`LifespanProtocolError`, and nothing changes. Whatever the application
+  does next counts as usual.
+- Once the application is being cancelled, its outcome is decided. Messages that it still sends are
+  ignored (frameworks report their own cancellation as a failure while they end), and raising an
+  exception means the same as returning.
+- KeyboardInterrupt and SystemExit (:attr:`Event.EXIT`) end the lifespan in any state.
+- An application may consist of parts that have their own lifespans. If a part crashes, the whole
+  crashes (:attr:`Event.PART_CRASH`), and then still has to shut down its other parts.
 
 The specification is https://asgi.readthedocs.io/en/latest/specs/lifespan.html, version 2.0.
 """
@@ -28,7 +28,7 @@ from .attempt import attempt
 
 
 class Phase(Enum):
-    """Where a lifespan is, as its manager's callers see it."""
+    """A lifespan's phase, as callers of its manager see it."""
 
     IDLE = "idle"
     STARTING = "starting"
@@ -39,34 +39,34 @@ class Phase(Enum):
 
 
 class Event(Enum):
-    """What can happen to a lifespan. The values of messages are their ASGI types."""
+    """Something that can happen to a lifespan. Messages have their ASGI types as values."""
 
-    # The application sends.
+    # Messages that the application sends.
     STARTUP_COMPLETE = "lifespan.startup.complete"
     STARTUP_FAILED = "lifespan.startup.failed"
     SHUTDOWN_COMPLETE = "lifespan.shutdown.complete"
     SHUTDOWN_FAILED = "lifespan.shutdown.failed"
     FOREIGN_MESSAGE = "a message of another protocol"
-    # The application does.
+    # What the application does.
     RECEIVE_STARTUP = "received lifespan.startup"
     RETURN = "returned"
     RAISE = "raised"
     EXIT = "raised KeyboardInterrupt or SystemExit"
-    # The server asks.
+    # What the server asks for.
     SHUTDOWN = "lifespan.shutdown"
     TIMEOUT = "time ran out"
     CANCEL = "nobody waits for it any longer"
-    # A lifespan that the application drives does.
+    # What happens to a lifespan that the application drives.
     PART_CRASH = "a part of it has crashed"
 
-    # Members are the same only if they are identical; by its name, Enum's own, takes longer.
+    # Members are equal only if they are identical. Enum hashes them by name, which takes longer.
     __hash__ = object.__hash__
 
 
 class State(Enum):
-    """Where the application is in the protocol; the values complete "it sent … after …"."""
+    """The application's state in the protocol. The values complete "it sent … after …"."""
 
-    # It runs.
+    # The application is running.
     CALLED = "it was called"
     STARTING = "it had received lifespan.startup"
     MISTAKEN = "it had taken the lifespan for another protocol"
@@ -77,12 +77,12 @@ class State(Enum):
     STOPPING = "it had been sent lifespan.shutdown"
     SAID_STOPPED = "it had sent lifespan.shutdown.complete"
     SAID_NOT_STOPPED = "it had sent lifespan.shutdown.failed"
-    # It runs, and is being cancelled before it has said anything.
+    # The application is running, and is being cancelled before it has answered.
     START_LATE = "its startup had timed out"
     START_CANCELLING = "its startup had been cancelled"
     STOP_LATE = "its shutdown had timed out"
     STOP_CANCELLING = "its shutdown had been cancelled"
-    # It has ended.
+    # The application has ended.
     UNSUPPORTED = "it had ended without taking part in the lifespan"
     START_RAISED = "it had raised in startup"
     START_FAILED = "its startup had failed"
@@ -129,9 +129,10 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.DECLINED: _ends_as(State.START_FAILED),
     State.SERVING: {
         Event.SHUTDOWN: State.STOPPING,
-        # Anycorn's dispatcher sends it for a part without a lifespan; every server serves on.
+        # Anycorn's dispatcher sends this for a part without a lifespan. Every server goes on
+        # serving.
         Event.SHUTDOWN_COMPLETE: State.SERVING,
-        # Starlette sends it when a task group in the application's lifespan dies.
+        # Starlette sends this when a task group in the application's lifespan fails.
         Event.SHUTDOWN_FAILED: State.BREAKING,
         Event.PART_CRASH: State.PART_CRASHED,
         Event.RETURN: State.RETURNED,
@@ -155,12 +156,12 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.RAISE: State.STOP_FAILED,
     },
     State.SAID_NOT_STOPPED: _ends_as(State.STOP_FAILED),
-    # Being cancelled, where raising means the same as returning.
+    # The application is being cancelled, so raising an exception means the same as returning.
     State.START_LATE: {Event.RETURN: State.START_TIMED_OUT},
     State.START_CANCELLING: {Event.RETURN: State.START_CANCELLED},
     State.STOP_LATE: {Event.RETURN: State.STOP_TIMED_OUT},
     State.STOP_CANCELLING: {Event.RETURN: State.STOP_FAILED},
-    # A server goes on without the lifespan, and in the end asks it to shut down all the same.
+    # A server goes on without the lifespan, but still asks for its shutdown in the end.
     State.UNSUPPORTED: {Event.SHUTDOWN: State.STOPPED},
     State.START_RAISED: {Event.SHUTDOWN: State.STOPPED},
     State.RETURNED: {Event.SHUTDOWN: State.STOPPED},
@@ -177,9 +178,9 @@ MESSAGES = {
 }
 FOREIGN_PREFIXES = ("http.", "websocket.")
 
-# It may still turn out how the startup ends.
+# The startup's outcome is still open.
 STARTUP = {State.CALLED, State.STARTING, State.MISTAKEN, State.DECLINED}
-# The application has said all that it may say, and should now end by itself.
+# The application has sent its last message, and should now end by itself.
 LAST_WORDS = {
     State.MISTAKEN,
     State.DECLINED,
@@ -217,10 +218,11 @@ PHASES = {
 class Protocol:
     """The state of one lifespan.
 
-    :ivar state: where it is now
-    :ivar supported: whether the application has a lifespan; None until that is decided
-    :ivar served: whether the application has got as far as to serve
-    :ivar cancelled: whether the application has been told to end, so that no message counts
+    :ivar state: the current state
+    :ivar supported: whether the application has a lifespan; None until this is decided
+    :ivar served: whether the application has started to serve
+    :ivar cancelled: whether the application has been cancelled, so that its messages no longer
+        count
     """
 
     __slots__ = ("cancelled", "served", "state", "supported")
@@ -236,15 +238,15 @@ class Protocol:
         return PHASES.get(self.state, Phase.FAILED)
 
     def receive_startup(self) -> None:
-        """The application has received ``lifespan.startup``."""
-        # It may have sent its answer before it asked; then this tells nothing new.
+        """Record that the application has received ``lifespan.startup``."""
+        # If the application answered before it received the event, nothing changes.
         self._move(Event.RECEIVE_STARTUP)
 
     def send(self, message: object) -> Event | None:
-        """The application sends a message.
+        """Record that the application sends a message.
 
-        :return: what it was; None if nothing that is sent counts any more
-        :raises LifespanProtocolError: if the message is malformed, or must not be sent now
+        :return: the message's event; None if messages no longer count
+        :raises LifespanProtocolError: if the message is malformed, or is not allowed now
         """
         if self.cancelled:
             return None
@@ -263,26 +265,26 @@ class Protocol:
         return event
 
     def shutdown(self) -> bool:
-        """The server asks for the shutdown.
+        """Record that the server asks for the shutdown.
 
-        :return: whether that changes anything
+        :return: whether the request changes the state
         """
         return self._move(Event.SHUTDOWN)
 
     def part_crashes(self) -> bool:
-        """A lifespan that is a part of this one has crashed.
+        """Record that a lifespan that is part of this one has crashed.
 
-        :return: whether that changes anything
+        :return: whether the crash changes the state
         """
         return self._move(Event.PART_CRASH)
 
     def cancel(self, why: Event) -> None:
-        """The application is being cancelled: nothing that it says counts from here on."""
+        """Record that the application is being cancelled. Its messages no longer count."""
         self._move(why)
         self.cancelled = True
 
     def end(self, how: Event) -> None:
-        """The application has returned, raised or exited."""
+        """Record that the application has returned, raised or exited."""
         if how is Event.EXIT:
             self.state = State.EXITED
         else:
@@ -310,9 +312,9 @@ class Protocol:
 
 
 def parse(message: object) -> Event:
-    """What a message is.
+    """Return the event for a message.
 
-    :raises LifespanProtocolError: if it is not a message that an application may ever send
+    :raises LifespanProtocolError: if an application may never send such a message
     """
     if not isinstance(message, (dict, Mapping)):  # which is quicker for those that are a dict
         raise LifespanProtocolError(

@@ -1,8 +1,8 @@
-"""Of several things that went wrong at once: which is raised, and where the others go.
+"""Decide which exception to raise if several things went wrong at once.
 
-This is the table in docs/semantics.md ("If several things go wrong"). The first rank that there is
-is raised. What loses is logged with its traceback, and noted on what is raised. A cancellation that
-loses is not lost: whoever asked for it will deliver it again.
+This is the table in docs/semantics.md ("If several things go wrong"). The exception with the first
+rank is raised. The others are logged with their tracebacks, and added to the raised exception as
+notes. A cancellation that is not raised is not lost, since its source will deliver it again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .log import Log
 
 
 class Rank(IntEnum):
-    """The order in which things that went wrong are raised."""
+    """The order of precedence among things that went wrong."""
 
     EXIT = auto()  # Ctrl-C, or KeyboardInterrupt or SystemExit of the body or the application
     BODY = auto()  # the body's own exception
@@ -29,10 +29,10 @@ class Rank(IntEnum):
 def settle(
     problems: Iterable[BaseException], log: Log, *, body: BaseException | None = None
 ) -> BaseException | None:
-    """The one to be raised, if there is any; the others are logged, and noted on it.
+    """Return the exception to raise, if any. Log the others, and add them to it as notes.
 
-    :param problems: what went wrong, beside what the body has raised
-    :param body: what the body of the block has raised
+    :param problems: what went wrong, besides the exception that the body raised
+    :param body: the exception that the body of the block raised
     """
     winner = body
     losers: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""The application as requests see it: with the state and the context variables of its lifespan."""
+"""Call the application for requests, with the state and context variables of its lifespan."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _NOT_FOR_REQUESTS = ("current_async_library_cvar", "decimal_context")
 
 
 class Variables:
-    """The context variables that requests get from the startup, each with its value.
+    """The context variables that requests receive from the startup, each with its value.
 
-    :ivar given: those that the application set: every request gets them
-    :ivar lent: those that were set before it started, and have the same value still. Requests that
-        have no value get this one, because the application may have set it again.
+    :ivar given: variables that the application set. Every request receives them
+    :ivar lent: variables that were set before the application started, and still have the same
+        value. Requests that have no value receive this one, because the application may have set it
+        again
     """
 
     __slots__ = ("given", "lent")
@@ -29,12 +30,12 @@ class Variables:
         self.lent: list[tuple[ContextVar[Any], Any]] = []
 
     def missing(self) -> list[tuple[ContextVar[Any], Any]]:
-        """Those to be set now, for a request."""
+        """Return the variables to set for a request in the current context."""
         return self.given + [one for one in self.lent if one[0].get(_UNSET) is _UNSET]
 
 
 def changed_since(before: Context) -> set[ContextVar[Any]]:
-    """The context variables that have got another value."""
+    """Return the context variables whose values differ from those in an earlier context."""
     return {
         variable
         for variable, value in copy_context().items()
@@ -49,13 +50,13 @@ def variables_of(
     without: Set[ContextVar[Any]] = frozenset(),
     into: Variables,
 ) -> None:
-    """Find out what requests get from a startup.
+    """Find the context variables that requests receive from a startup.
 
-    Not the variable in which ``decimal`` keeps its context: any arithmetic sets it, and one
-    precision is not meant for all requests. And not what belongs to the event loop.
+    Two variables are left out. ``decimal``'s context is one: any arithmetic sets it, and requests
+    should not all share one precision. The other belongs to the event loop.
 
-    :param before: the context as the startup found it
-    :param without: what it found there that is meant for the startup alone
+    :param before: the context before the startup
+    :param without: variables that are meant for the startup alone
     """
     for variable, value in startup.items():
         if variable.name not in _NOT_FOR_REQUESTS and variable not in without:
@@ -64,14 +65,13 @@ def variables_of(
 
 
 def request_app(app: ASGI3App, state: dict[str, Any], variables: Variables) -> ASGI3App:
-    """The application as a server calls it for each request.
+    """Return the application as a server calls it for each request.
 
-    Every ``http`` and ``websocket`` scope gets a shallow copy of the state, as the lifespan
-    specification asks ("Lifespan State"), but for what is in the scope's state already: a
-    middleware further out has put it there, for this request. And the request runs with the
-    variables set. They are set in the context of the calling task, and taken back in the end,
-    rather than in a context of the request's own: that would take a coroutine which steps through
-    the application.
+    Every ``http`` and ``websocket`` scope receives a shallow copy of the state, as the lifespan
+    specification requires ("Lifespan State"). Keys that are already in the scope's state are kept:
+    an outer middleware has set them for this request. The request runs with the context variables
+    set. They are set in the calling task's context, and reset in the end. A separate context for
+    the request would require a coroutine that steps through the application.
     """
 
     given, lent = variables.given, variables.lent
@@ -87,8 +87,8 @@ def request_app(app: ASGI3App, state: dict[str, Any], variables: Variables) -> A
         return app(scope, receive, send)
 
     if sys.version_info >= (3, 12) and is_async_def(app):
-        # It need not be wrapped in another coroutine, if servers and frameworks, which look whether
-        # an application is a coroutine function, can be told that this is as good as one.
+        # Servers and frameworks check whether an application is a coroutine function. A function
+        # that can be marked as one need not be wrapped in another coroutine.
         return inspect.markcoroutinefunction(app_with_lifespan)
 
     async def coroutine_function(scope: Scope, receive: Receive, send: Send) -> Any:
@@ -106,13 +106,14 @@ async def _run_with(
 ) -> Any:
     tokens = [variable.set(value) for variable, value in variables]
     try:
-        # A server may complain of an application that returns something.
+        # A server may complain about an application that returns something.
         return await app(scope, receive, send)
     finally:
         try:
             for token in reversed(tokens):
                 token.var.reset(token)
         except ValueError:
-            # A request that is closed unfinished, by the garbage collector say, is closed in
-            # another context, where the tokens are not valid; its own context is gone then.
+            # An unfinished request that is closed, for example by the garbage collector, is closed
+            # in another context. The tokens are not valid there, and the request's own context is
+            # gone.
             pass

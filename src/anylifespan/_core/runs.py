@@ -1,7 +1,8 @@
-"""Which of the lifespans of one object a request belongs to.
+"""Find out which of an object's lifespans a request belongs to.
 
-An application, a middleware or a composition may be driven by two managers at once, or by one after
-another. So nothing of a lifespan is kept on the object: a request finds its own.
+Two managers may drive the same application, middleware or composition, at once or one after
+another. So the object itself stores nothing about a lifespan. Each request looks up its own
+lifespan.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ class _Entry(Generic[R]):
 
 
 class Runs(Generic[R]):
-    """The lifespans of one object that are under way, each with what its requests need.
+    """An object's active lifespans, each with the data that its requests need.
 
-    A request belongs to the lifespan of its event loop. Where an event loop has several, each
-    leaves a key in its state, and so in the shallow copies that requests get of it.
+    A request belongs to the lifespan of its event loop. If an event loop has several lifespans,
+    each of them leaves a key in its state, and so in the shallow copies that requests receive.
     """
 
     def __init__(self) -> None:
@@ -41,9 +42,9 @@ class Runs(Generic[R]):
 
     @contextmanager
     def under_way(self, run: R, state: State) -> Iterator[None]:
-        """A lifespan is under way in the running event loop.
+        """Register a lifespan in the running event loop during a block.
 
-        :param state: its state
+        :param state: the lifespan's state
         """
         entry = _Entry(current_token(), run, state)
         self._under_way += (entry,)
@@ -55,9 +56,9 @@ class Runs(Generic[R]):
             self._under_way = tuple(one for one in self._under_way if one is not entry)
 
     def of(self, scope: MutableMapping[str, Any]) -> R | None:
-        """That of a request; None if there is none in its event loop.
+        """Return the data of a request's lifespan, or None if its event loop has no lifespan.
 
-        Where the server has no state for requests, the latest is meant.
+        If the server does not support state for requests, return the latest lifespan's data.
         """
         if not self._under_way:
             return None

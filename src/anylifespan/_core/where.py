@@ -1,11 +1,11 @@
-"""Where an application is waiting, as a stack of its own frames.
+"""Find out where an application is waiting, as a stack of its own frames.
 
-A traceback tells this once an exception has left the application; an application that does not let
-go has to be looked at from outside. So it is always looked at from outside: the chain of what
-awaits what, from the task down.
+A traceback shows this once an exception has left the application, but an application that hangs has
+to be inspected from outside. So this module always inspects the application from outside. It
+follows the chain of awaited objects, from the task down.
 
-All of it belongs to the application, modules and names too, which can be of any kind. So whatever
-is odd about a frame, there is a stack in the end, if a shorter one.
+All of these objects belong to the application, even modules and names, and can be of any type. If
+something is odd about a frame, the result is still a stack, but perhaps a shorter one.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from anyio import get_running_tasks
 
 from .attempt import attempt
 
-# The machinery between an application's frames and under its last one.
+# Packages whose frames come between an application's frames and below its last one.
 _NOT_THE_APP = {"anylifespan", "anyio", "asyncio", "contextlib", "trio", "uvloop"}
 
-# The same, but what runs tasks of its own.
+# The parts of those packages that run their own tasks.
 _MACHINERY = (
     "anylifespan",
     "anyio._backends",
@@ -39,17 +39,17 @@ Place = tuple[str, int, str]
 
 
 def where_waiting(coroutine: object) -> StackSummary:
-    """The application's frames in the coroutine of a suspended task, outermost first.
+    """Return the application's frames in a suspended task's coroutine, outermost first.
 
-    Behind them come those of the tasks that it started in task groups, and those of other
-    applications whose lifespans it drives: one that waits for such is stuck where they are. Tasks
-    that wait at the same place are shown once.
+    They are followed by the frames of tasks that the application started in task groups, and of
+    other applications whose lifespans it drives: an application that waits for them is stuck where
+    they are. Tasks that wait at the same place are shown once.
     """
     return StackSummary.from_list([frame for stack in stacks_waiting(coroutine) for frame in stack])
 
 
 def stacks_waiting(coroutine: object) -> list[StackSummary]:
-    """The same, but a stack for each task; that of the coroutine itself comes first."""
+    """Return the same frames, as one stack for each task. The coroutine's own stack comes first."""
     return [
         StackSummary.from_list([FrameSummary(*place) for place in places])
         for places in places_waiting(coroutine)
@@ -57,28 +57,28 @@ def stacks_waiting(coroutine: object) -> list[StackSummary]:
 
 
 def places_waiting(coroutine: object) -> list[list[Place]]:
-    """The same as plain data: nothing is read from files."""
+    """Return the same stacks as plain data, without reading any source files."""
     nothing: list[list[Place]] = []
     return attempt(lambda: _stacks(coroutine), nothing)
 
 
 def places_in(coroutine: object) -> list[Place]:
-    """The frames of a coroutine alone, without those of the machinery, outermost first."""
+    """Return a coroutine's own frames, without the machinery's frames, outermost first."""
     nothing: list[Place] = []
     return attempt(lambda: _places(coroutine), nothing)
 
 
 def places_of_library(coroutine: object) -> list[Place]:
-    """The first frame of a coroutine of a library that is not the machinery's own.
+    """Return the first frame of a library's coroutine, unless it belongs to the machinery.
 
-    As of ``asyncio.sleep(60)``, which the application may have made a task of.
+    An example is ``asyncio.sleep(60)``, from which the application may have created a task.
     """
     nothing: list[Place] = []
     return attempt(lambda: _places_of_library(coroutine), nothing)
 
 
 def is_apps_own(frame: FrameType) -> bool:
-    """Whether a frame is the application's, and not of the machinery that runs it."""
+    """Return whether a frame belongs to the application, and not to the machinery that runs it."""
     return _module_of(frame).partition(".")[0] not in _NOT_THE_APP
 
 
@@ -89,7 +89,7 @@ def _module_of(frame: FrameType) -> str:
 
 def _stacks(coroutine: object) -> list[list[Place]]:
     first, *below = map(_places, _family(coroutine))
-    # The order of tasks says nothing.
+    # The order of tasks has no meaning.
     return [first, *map(list, sorted(set(map(tuple, below))))]
 
 
@@ -125,8 +125,9 @@ def _frames(awaitable: Any) -> Iterator[FrameType]:
 
 
 def _behind(awaitable: object) -> object:
-    # What drives an asynchronous generator (``asend()``, as @asynccontextmanager calls it) or a
-    # coroutine (``__await__()``) has no attribute that says what; the garbage collector knows.
+    # The object that drives an asynchronous generator (``asend()``, as @asynccontextmanager calls
+    # it) or a coroutine (``__await__()``) has no attribute that refers to it, but the garbage
+    # collector knows.
     for referent in gc.get_referents(awaitable):
         if inspect.iscoroutine(referent) or inspect.isasyncgen(referent):
             return referent
@@ -134,7 +135,7 @@ def _behind(awaitable: object) -> object:
 
 
 def _family(coroutine: object) -> list[object]:
-    """A task's coroutine, and those of all the tasks that it waits for in some way."""
+    """Return a task's coroutine, and the coroutines of all tasks that it waits for in some way."""
     task_of: dict[int, int] = {}
     children: defaultdict[int | None, list[object]] = defaultdict(list)
     for task in get_running_tasks():
@@ -153,7 +154,7 @@ def _family(coroutine: object) -> list[object]:
 
 
 def _lifespan_waited_for(frame: FrameType) -> object:
-    # Its task is not always a child of the one that waits for it.
+    # The lifespan's task is not always a child of the task that waits for it.
     if _module_of(frame) != "anylifespan._core.lifespan":
         return None
     return getattr(frame.f_locals.get("self"), "coroutine", None)

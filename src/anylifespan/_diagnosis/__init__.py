@@ -1,1 +1,1 @@
-"""Tools that look at an application from outside: its frames, its leaks, a blocked event loop."""
+"""Tools that examine an application from outside: leaks, slow phases and a blocked event loop."""

@@ -1,4 +1,4 @@
-"""Which files are open."""
+"""Finding out which files are open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Identity = tuple[int, int]
 
 
 def open_files() -> set[tuple[int, Identity]]:
-    """The files that are open: the descriptor of each, and what it is of."""
+    """Return the descriptor and the identity of each file that this process has open."""
     try:
         descriptors = [int(name) for name in os.listdir("/dev/fd")]
     except OSError:  # Windows has no such list
@@ -25,9 +25,9 @@ def open_files() -> set[tuple[int, Identity]]:
 
 
 def identity_of(path: str) -> Identity:
-    """What a path is of.
+    """Return the device and inode of the file at a path.
 
-    :raises OSError: if there is nothing
+    :raises OSError: if there is no such file
     """
     return _identity(os.stat(path))
 

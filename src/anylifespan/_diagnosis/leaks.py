@@ -1,4 +1,4 @@
-"""What an application leaves behind: what it has made, and is still there after its shutdown."""
+"""Leaks: what an application has created and has not cleaned up by the end of its shutdown."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from .._core.where import places_in, places_of_library
 from .files import identity_of, open_files
 from .origins import Origins, Places
 
-# How often others are let run, to end what they are about to end anyway; and seconds for a thread.
+# How many checkpoints other tasks have to end what is about to end anyway, and how many seconds a
+# thread has.
 _MOMENT = 10
 _MOMENT_OF_THREADS = 0.1
-# Threads of libraries that serve the whole process, whichever application has caused their start.
+# Threads of libraries that serve the whole process, whichever application caused their start.
 _OF_THE_PROCESS = ("sentry-sdk.", "sentry.", "Otel", "tqdm", "pydevd", "MainThread")
 
 
@@ -39,12 +40,12 @@ class LeakWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Leak:
-    """One thing that was left behind.
+    """Something that an application left behind.
 
     :ivar kind: ``"task"``, ``"thread"``, ``"socket"``, ``"file"`` or ``"async generator"``
-    :ivar name: what it calls itself
-    :ivar places: the file, line and function of each of the user's frames where it is or was made,
-        outermost first
+    :ivar name: the name of the task, thread or generator, the socket's address or the file's path
+    :ivar places: the file, line and function of each of the user's frames where the leak is now or
+        was created, outermost first
     """
 
     kind: str
@@ -55,13 +56,13 @@ class Leak:
         return "\n".join([f"{self.kind} {self.name}", *self.lines()])
 
     def lines(self) -> Iterator[str]:
-        """Its places, as Python prints them."""
+        """Yield the places as lines of a traceback."""
         for file, line, function in self.places:
             yield f'  File "{file}", line {line}, in {function}'
             yield f"    {linecache.getline(file, line).strip()}"
 
     def matches(self, pattern: str) -> bool:
-        """Whether a pattern, as of file names, is of its name or of one of its places."""
+        """Return whether a pattern (see :mod:`fnmatch`) matches the name or one of the places."""
         names = [self.name, f"{self.kind} {self.name}"]
         for file, line, function in self.places:
             names += [file, f"{file}:{line}", function]
@@ -69,9 +70,9 @@ class Leak:
 
 
 class Watch:
-    """Watches one application, or several of its lifespans, one after another.
+    """Watches one application for leaks, in one lifespan or in several successive ones.
 
-    :param ignored: patterns of leaks that are known: see :meth:`Leak.matches`
+    :param ignored: patterns of known leaks; see :meth:`Leak.matches`
     """
 
     def __init__(self, ignored: Iterable[str] = ()) -> None:
@@ -81,7 +82,7 @@ class Watch:
         self.marked = self._origins.marked
 
     async def leaks(self) -> list[Leak]:
-        """What is there of what the application has made; to be called after its shutdown."""
+        """Return what the application created and left behind. Call this after its shutdown."""
         for _ in range(_MOMENT):
             await checkpoint()
             if not any(self._candidates()):
@@ -141,13 +142,13 @@ class Watch:
 async def leaks_reported(
     app: object, how: Leaks, ignored: Iterable[str]
 ) -> AsyncIterator[Callable[[], None]]:
-    """Warn of what an application leaves behind, if it has started and shut down in the block.
+    """Warn about what an application leaves behind, if it starts and shuts down in the block.
 
-    What the block gets is to be called when the application is up: what the caller makes from then
-    on is the caller's.
+    Call the yielded function once the application has started: what the caller creates after that
+    is not reported.
 
     :param app: the application, for the text of the warning
-    :raises LeakWarning: if leaks are errors
+    :raises LeakWarning: if there are leaks and ``how`` is ``"error"``
     """
     if how == "off":
         yield lambda: None
@@ -162,8 +163,8 @@ async def leaks_reported(
 
 
 def _report(app: object, leaks: list[Leak], how: Leaks) -> None:
-    # A warning is shown with the line of code that it is about, which so comes to stand under the
-    # last one that is listed.
+    # Python shows a warning together with the line of code that it is about. That line is the last
+    # leak's, so that it appears below the last leak in the list.
     last = next((leak for leak in leaks if leak.places), leaks[0])
     listed = [str(leak) for leak in leaks if leak is not last]
     *lines, code = [f"{last.kind} {last.name}", *last.lines()]
@@ -179,7 +180,7 @@ def _serves_the_process(thread: threading.Thread) -> bool:
 
 
 def _is_of_a_global_pool(thread: threading.Thread) -> bool:
-    """Whether it is the worker of a pool that lives in a module, as long as the process does."""
+    """Return whether a thread is a worker of a global pool, which lives as long as the process."""
     # The first argument of such a worker is a weak reference to its pool.
     args: Any = getattr(thread, "_args", None) or (None,)
     pool = args[0]() if isinstance(args[0], weakref.ref) else None

@@ -1,8 +1,8 @@
-"""What an application makes, and where, as opposed to what others make meanwhile.
+"""What an application creates, and where, as opposed to what other code creates meanwhile.
 
-Code that runs for an application does so in a context with a mark of its own: its lifespan is
-started in one, tasks and functions in threads inherit it, and requests get it with the variables of
-the startup. What is made without the mark is somebody else's.
+Code that runs for an application runs in a context with the application's mark. The lifespan starts
+in such a context, tasks and functions in threads inherit the mark, and requests receive it with the
+startup's context variables. Whatever is created without the mark belongs to somebody else.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .files import Identity, open_files
 
 Places = list[tuple[str, int, str]]
 
-# Threads in which anybody's functions are run, one after another.
+# Threads that run functions for anybody, one after another.
 _POOLS = ("AnyIO worker thread", "asyncio_", "Trio thread")
-# The code that calls the application or runs its tasks: the stack is cut here.
+# The modules that call the application or run its tasks. The stack is cut there.
 _CALLERS = {
     "anylifespan._core.lifespan",
     "anylifespan._core.requests",
@@ -34,12 +34,13 @@ _CALLERS = {
 
 
 class Origins:
-    """What one application has made.
+    """What one application has created.
 
-    :ivar threads, sockets: those that it has made, each with the frames that did, outermost first
-    :ivar files: the same by the path of each file that it has opened
-    :ivar open_before: the files that were open when it opened the first
-    :ivar generators: the asynchronous ones that it has begun
+    :ivar threads, sockets: the objects that the application has created, each with the frames that
+        created it, outermost first
+    :ivar files: the same, by path, for each file that the application has opened
+    :ivar open_before: the files that were open when the application opened its first file
+    :ivar generators: the asynchronous generators that the application has started
     """
 
     def __init__(self) -> None:
@@ -52,19 +53,22 @@ class Origins:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """While it lives: note what it makes."""
+        """Note what the application creates while the block runs."""
         _listen_to_python()
         with _generators_noted(), self._tasks_of_trio_noted():
             yield
 
     @contextmanager
     def marked(self) -> Iterator[Callable[[], None]]:
-        """While it starts: what is begun here is the application's, till the call at the latest."""
+        """Mark what starts in the block as the application's, until the yielded function is called.
+
+        The end of the block ends this, too.
+        """
         token = _mark.set(self)
 
         def end() -> None:
             if _mark.get() is self:
-                # What is not set at all is given to requests.
+                # Reset it, since requests receive only variables that they have not set.
                 _mark.reset(token)
 
         try:
@@ -73,7 +77,10 @@ class Origins:
             end()
 
     def tasks(self) -> Iterator[tuple[str, Any]]:
-        """Its tasks: the name and the coroutine of each. On trio some may have ended."""
+        """Yield the name and the coroutine of each of the application's tasks.
+
+        On trio, some of the tasks may have ended.
+        """
         if on_trio():
             for task in self._trio_tasks:
                 yield task.name, task.coro
@@ -87,7 +94,7 @@ class Origins:
         if not on_trio():
             yield
             return
-        # System tasks do not inherit the context, but whoever starts one has it.
+        # System tasks do not inherit the context, but the code that starts one has it.
         lowlevel = sys.modules["trio"].lowlevel
         lowlevel.add_instrument(self)
         try:
@@ -96,19 +103,19 @@ class Origins:
             lowlevel.remove_instrument(self)
 
     def task_spawned(self, task: Any) -> None:
-        """For trio, which calls its instruments where a task is started."""
+        """Note a task if the application starts it. trio calls this on its instruments."""
         if _mark.get() is self:
             self._trio_tasks.add(task)
 
 
 _mark: ContextVar[Origins | None] = ContextVar("anylifespan_application", default=None)
-# A thread has no context of the one that started it.
+# A thread does not inherit the context of the thread that started it.
 _origins_of_threads: weakref.WeakKeyDictionary[Any, Origins] = weakref.WeakKeyDictionary()
 _is_listening = False
 
 
 def _listen_to_python() -> None:
-    """Have Python call us for what is made, for good: its hooks cannot be taken away."""
+    """Have Python report what is created, permanently, since its hooks cannot be removed."""
     global _is_listening
     if not _is_listening:
         _is_listening = True
@@ -126,9 +133,9 @@ def _listen_to_python() -> None:
 
 
 def _listener() -> Callable[[str, tuple[Any, ...]], None]:
-    # It is called as the interpreter ends, too, when this module may be empty.
+    # The hook is also called while the interpreter exits, when this module may be empty.
     notes, mark, origins_of_threads = _NOTES, _mark, _origins_of_threads
-    # Unlike current_thread(), this makes no object for a thread that has none.
+    # Unlike current_thread(), this creates no object for a thread that has none.
     threads, this = vars(threading)["_active"], threading.get_ident
 
     def made(event: str, args: tuple[Any, ...]) -> None:
@@ -141,7 +148,7 @@ def _listener() -> Callable[[str, tuple[Any, ...]], None]:
             if origins is not None:
                 note(origins, args[0])
 
-    # Have it traced, by debuggers and by coverage.
+    # Let debuggers and coverage trace the hook.
     made.__cantrace__ = True  # type: ignore[attr-defined]
     return made
 
@@ -175,7 +182,7 @@ _NOTES: dict[str, Callable[[Origins, Any], None]] = {
 
 
 def _places() -> Places:
-    """The frames that lead here, of what the application has called."""
+    """Return the frames of the application's calls that lead here, outermost first."""
     places: Places = []
     frame = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__") not in _CALLERS:
@@ -195,7 +202,11 @@ def _context_of(task: Any) -> Context:
 
 
 class _Hooks(threading.local):
-    """How often the generators of this thread are noted, and who else wants to know of them."""
+    """The state of a thread's generator hooks.
+
+    :ivar depth: how many blocks are noting the thread's generators
+    :ivar others: the event loop's own hook, which is called as well
+    """
 
     depth = 0
     others: Any = None
@@ -213,7 +224,10 @@ def _generator_begun(generator: Any) -> None:
 
 @contextmanager
 def _generators_noted() -> Iterator[None]:
-    """However many applications are up, there is one hook of ours in front of the event loop's."""
+    """Note asynchronous generators while the block runs.
+
+    However many applications are running, only one hook of ours comes before the event loop's hook.
+    """
     hook = sys.get_asyncgen_hooks().firstiter
     if hook is not _generator_begun:
         _hooks.others = hook
@@ -223,6 +237,6 @@ def _generators_noted() -> Iterator[None]:
         yield
     finally:
         _hooks.depth -= 1
-        # The event loop may have put its own back meanwhile.
+        # The event loop may have restored its own hook meanwhile.
         if _hooks.depth == 0 and sys.get_asyncgen_hooks().firstiter is _generator_begun:
             sys.set_asyncgen_hooks(firstiter=_hooks.others)

@@ -1,4 +1,4 @@
-"""Where the time of a phase went, by line of the user's code, waiting and blocking separately."""
+"""Where a phase spent its time, waiting or blocking, by line of the user's code."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from .._core.frames import users_frames
 from .._core.where import Place
 from .sampler import Sample, Stack
 
-# Lines that took less of the time are not shown.
+# Lines that took a smaller part of the time are not shown.
 _LEAST = 0.01
-# Seconds that are not worth a word.
+# Shorter times, in seconds, are not mentioned.
 _SHORT = 0.001
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of code, and how long it has taken.
+    """A line of code, and how long it took.
 
-    :ivar waiting: seconds in which a task waited there, and others could run
-    :ivar blocking: seconds in which it ran, and nothing else could
+    :ivar waiting: seconds during which a task waited at the line, and others could run
+    :ivar blocking: seconds during which the line ran, and nothing else could
     """
 
     file: str
@@ -45,7 +45,7 @@ class Line:
 
 
 class Profile:
-    """Adds up samples. What several tasks wait for at the same time is counted for each of them."""
+    """Adds up samples. Time in which several tasks wait is counted for each of them."""
 
     def __init__(self) -> None:
         self._seconds: dict[Stack, list[float]] = {}
@@ -57,7 +57,7 @@ class Profile:
             self._seconds.setdefault(stack, [0.0, 0.0])[sample.blocks] += sample.seconds
 
     def lines(self) -> list[Line]:
-        """Those that took a part of the time that counts, the longest first."""
+        """Return the lines that took a significant part of the time, the slowest first."""
         seconds: dict[Place, list[float]] = {}
         for stack, spent in list(self._seconds.items()):  # which may yet grow
             frames = users_frames(StackSummary.from_list([_frame(place) for place in stack]))

@@ -1,4 +1,4 @@
-"""A thread that looks at an event loop again and again: at what waits there, or what blocks it."""
+"""A thread that repeatedly looks at what is waiting in an event loop, or what is blocking it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from traceback import StackSummary, walk_stack
 from .._core.hosting import event_loop, recognised
 from .._core.where import Place, places_waiting
 
-# The frames of an event loop, above which there are those of what it runs.
+# The modules of event loops, whose frames call the code that the event loop runs.
 _EVENT_LOOPS = ("asyncio", "trio", "uvloop", "anyio")
-# What is not blamed: an event loop waits in selectors, too.
+# Modules that are not blamed. An event loop also waits in selectors.
 _NOBODY = (__name__.partition(".")[0], "selectors")
-# To look takes the longer the more tasks there are; it may take this part of the time, at most.
+# The more tasks there are, the longer a look takes. Looks may take at most this part of the time.
 _SHARE = 0.01
-# After so many intervals without an answer, the event loop is taken to be blocked.
+# After this many intervals without an answer, the event loop is considered blocked.
 _PATIENCE = 5
 
 
@@ -29,11 +29,11 @@ Stack = tuple[Place, ...]
 
 @dataclass(frozen=True)
 class Sample:
-    """What was seen.
+    """What the sampler saw when it looked at the event loop.
 
-    :ivar seconds: since the last look
-    :ivar blocks: whether something ran, and nothing else could
-    :ivar stacks: what ran; or what waited, a stack for each task
+    :ivar seconds: the time since the last look
+    :ivar blocks: whether some code was running, so that nothing else could run
+    :ivar stacks: the stack of the running code; or the stacks of the waiting tasks, one per task
     """
 
     seconds: float
@@ -42,10 +42,12 @@ class Sample:
 
 
 class Sampler(threading.Thread):
-    """Looks at the event loop of the task that makes it, which waits for an application.
+    """Repeatedly looks at the event loop in which an application runs.
+
+    Create it in that event loop, in the task that waits for the application.
 
     :param interval: seconds between two looks, if there are not too many tasks
-    :param on_sample: called in the thread, with what was seen
+    :param on_sample: called in the thread with each :class:`Sample`
     """
 
     def __init__(self, interval: float, on_sample: Callable[[Sample], object]) -> None:
@@ -61,7 +63,7 @@ class Sampler(threading.Thread):
         self._answered = threading.Event()
         self._answered.set()
         self._waiting: list[Stack] = []
-        # The last two times: the first look of all takes longer.
+        # The durations of the last two looks, since the very first look takes longer.
         self._seconds_to_look = (0.0, 0.0)
         self._last: tuple[bool, list[Stack]] = (False, [])
         self._used = self._cpu_seconds()
@@ -93,11 +95,11 @@ class Sampler(threading.Thread):
             used = self._cpu_seconds() - self._used
             self._looked_at += seconds
             self._used += used
-        # One that runs in many small steps is mostly met between two of them.
+        # Code that runs in many small steps is mostly seen between two steps.
         self._on_sample(Sample(seconds, blocks or used > seconds / 2, stacks))
 
     def _ask(self) -> bool:
-        """Have the event loop say what waits in it; whether it has."""
+        """Ask the event loop what is waiting in it. Return whether it answered in time."""
         if self._answered.is_set():  # it is not asked twice
             self._answered.clear()
             self._call_soon(self._look)
@@ -107,21 +109,22 @@ class Sampler(threading.Thread):
         return False
 
     def _look(self) -> None:
-        # In a callback: a task might be begun as the event loop ends.
+        # This runs in a callback, since a task might be started while the event loop ends.
         if self._is_over.is_set():
             return
         began_at = time.thread_time()
         with recognised():
-            # The first is the task that waits for the application.
+            # The first stack belongs to the task that waits for the application.
             self._waiting = [*map(tuple, places_waiting(self._coroutine)[1:])]
         self._seconds_to_look = (self._seconds_to_look[1], time.thread_time() - began_at)
         self._answered.set()
 
     def _running(self) -> list[Stack]:
-        """The stack of what the event loop runs; nothing if that is only itself, or this library.
+        """Return the stack of the code that the event loop is running.
 
-        Whose the frames are is not asked here: any call to the file system lets go of the global
-        interpreter lock, and to have it back from code that computes takes its time.
+        The list is empty if only the event loop itself or this library is running. This does not
+        find out who owns the frames: any call to the file system releases the global interpreter
+        lock, and it takes time to get the lock back from code that computes.
         """
         places: list[Place] = []
         frame = sys._current_frames().get(self._watched)
@@ -137,13 +140,13 @@ class Sampler(threading.Thread):
 
 
 def _cpu_clock(thread: int) -> Callable[[], float]:
-    """A clock of the CPU time of a thread; it stands still on platforms without one."""
+    """Return a clock for a thread's CPU time. On platforms without one, it always shows 0."""
     clock_of = getattr(time, "pthread_getcpuclockid", None)  # Windows has none
     return (lambda: 0.0) if clock_of is None else partial(time.clock_gettime, clock_of(thread))
 
 
 def where_is(thread: int) -> StackSummary:
-    """The stack of a thread, outermost first; empty if it has ended."""
+    """Return a thread's stack, outermost frame first. It is empty if the thread has ended."""
     frame = sys._current_frames().get(thread)
     stack = StackSummary.extract(() if frame is None else walk_stack(frame))
     stack.reverse()

@@ -1,4 +1,4 @@
-"""For an event loop that is blocked: a thread that can still say where."""
+"""Threads that can still report where an application is when it blocks the event loop."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .profile import Profile
 from .sampler import Sampler, where_is
 
 _INTERVAL = 0.05
-# Seconds without a sign of life before an event loop is taken to be blocked.
+# Seconds without a sign of life before an event loop is considered blocked.
 _PATIENCE = 0.5
-# How many lines are named on which a slow phase has spent its time.
+# How many lines of code are named for a slow phase.
 _LINES = 3
-# How often it is reported that one still is.
+# Seconds between two reports that an event loop is still blocked.
 _EVERY = 5.0
 
 
@@ -33,12 +33,14 @@ _EVERY = 5.0
 def time_reported(
     phase: str, limit: float | None, log: Log, report_after: float = REPORT_AFTER
 ) -> Iterator[None]:
-    """Log where the application blocks the event loop, while it does; and in the end, if it was
-    slow, where the time has gone.
+    """Log where the application blocks the event loop, and where a slow phase spent its time.
 
-    :param phase: of the application
-    :param limit: seconds that it may take; that this is over cannot be acted upon while it blocks
-    :param report_after: seconds after which it was slow
+    A blocked event loop is logged while it is blocked, a slow phase when it is over.
+
+    :param phase: the name of the application's phase
+    :param limit: seconds that the phase may take; this cannot be enforced while the event loop is
+        blocked
+    :param report_after: seconds after which the phase counts as slow
     """
     began_at = time.monotonic()
     reporter = _Reporter(phase, limit, log)
@@ -61,7 +63,10 @@ def time_reported(
 
 
 class _Reporter(threading.Thread):
-    """Asks the event loop of the thread that makes it for a sign of life, again and again."""
+    """Repeatedly asks the event loop for a sign of life, and reports where it is blocked.
+
+    It watches the event loop in the thread that creates it.
+    """
 
     def __init__(self, phase: str, limit: float | None, log: Log) -> None:
         super().__init__(name="anylifespan watchdog", daemon=True)
@@ -90,7 +95,7 @@ class _Reporter(threading.Thread):
                     self._report()
 
     def _passes_limit(self, blocked: float) -> bool:
-        """Whether the limit has passed while the event loop was blocked, and was not reported."""
+        """Return whether the limit has passed during a block, and this was not reported yet."""
         if self._limit_is_passed or blocked < _PATIENCE:
             return False
         self._limit_is_passed = time.monotonic() - self._began >= self._limit
@@ -110,13 +115,13 @@ class _Reporter(threading.Thread):
 
 
 class Watchdog:
-    """Watches the event loop of the main thread.
+    """Watches the main thread's event loop.
 
-    An application that blocks it cannot be cancelled from inside; nor can one that does not heed
-    its cancellation be kept from holding up the end of the event loop.
+    An application that blocks the event loop cannot be cancelled from inside it, and an application
+    that ignores its cancellation can keep the event loop from ending.
 
-    :param give_up: called in the watchdog's thread, with where the main thread is, when a limit has
-        passed and the loop shows no sign of life; after it the process ends with status 1
+    :param give_up: called in the watchdog's thread with the main thread's stack, when the limit has
+        passed and the event loop does not respond; afterwards, the process ends with status 1
     """
 
     def __init__(self, give_up: Callable[[StackSummary], None]) -> None:
@@ -127,11 +132,11 @@ class Watchdog:
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def expect_by(self, seconds: float | None) -> None:
-        """What is begun now should be over after so many seconds; None for no limit."""
+        """Set the limit, in seconds from now, for what starts now; None for no limit."""
         self._deadline = float("inf") if seconds is None else time.monotonic() + seconds
 
     async def beat(self) -> None:
-        """To be run in the event loop: its sign of life."""
+        """Give regular signs of life. Run this in the event loop."""
         while True:
             self._alive_at = time.monotonic()
             await anyio.sleep(_INTERVAL)

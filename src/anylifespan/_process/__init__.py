@@ -1,1 +1,1 @@
-"""This process: its signals, and how it is stopped."""
+"""The signals of this process, and how the process is stopped."""

@@ -1,4 +1,4 @@
-"""The notice of a stop: to learn that the server is being stopped when the server does."""
+"""Notices of a stop: learning that the server is being stopped as soon as the server does."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .._core.log import DEFAULT_LOG
 from .server import Server, signal_before
 from .signals import beside_handlers, outliving_sigterm
 
-# Gunicorn has its workers stop by SIGQUIT, if it gets SIGINT. Windows has none.
+# Gunicorn stops its workers with SIGQUIT when it receives SIGINT. Windows has no SIGQUIT.
 _NAMES = ("SIGINT", "SIGTERM", "SIGQUIT")
 _SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
-# How often Hypercorn and Anycorn, too, look whether a worker is to stop.
+# Seconds between two looks. Hypercorn and Anycorn check as often whether a worker must stop.
 _INTERVAL = 0.1
 
 
@@ -25,8 +25,9 @@ _INTERVAL = 0.1
 def notice_of_stop(server: Server | None, callback: Callable[[int], object]) -> Iterator[None]:
     """Call back in the event loop when the server is being stopped.
 
-    :param server: who drives the application; None if that is no server: then nothing is done
-    :param callback: gets the number of the signal
+    :param server: the server that drives the application; None if the driver is not a server, in
+        which case nothing is done
+    :param callback: called with the signal's number
     """
     if server is None:
         yield
@@ -48,7 +49,7 @@ def notice_of_stop(server: Server | None, callback: Callable[[int], object]) -> 
 
 @contextmanager
 def noticed_signals(numbers: Iterable[int], callback: Callable[[int], object]) -> Iterator[None]:
-    """Call back in the event loop for each of these signals, also for one that came before."""
+    """Call back in the event loop for each of these signals, even for one that came before."""
     with beside_handlers(numbers, callback):
         number = signal_before()
         if number is not None:

@@ -1,7 +1,7 @@
-"""The server of which this process is a worker, if it is one, and how to stop it gracefully.
+"""The server that runs in this process, if any, and how to stop it gracefully.
 
-A server is sent the signal by which it stops. Anything else that drives an application (a test
-client, a script) is never sent one: it would end the whole of a test run.
+A server is stopped with the signal that it handles. Any other driver of an application (a test
+client, a script) is never sent a signal, which would end a whole test run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from anyio import sleep
 
 from .._core.hosting import event_loop, on_trio
 
-# Who drives an application in the process of somebody else.
+# Modules that drive an application in somebody else's process.
 _NO_SERVERS = {
     "_pytest",
     "anylifespan.testing",
@@ -29,13 +29,13 @@ _NO_SERVERS = {
     "starlette.testclient",
     "unittest",
 }
-# Under one of these it may drive an application, instead of the server's own driver.
+# Under one of the servers below, this may drive an application, instead of the server's driver.
 _OUR_DRIVER = "anylifespan._core.lifespan"
 _SERVERS = {"anycorn", "daphne", "granian", "gunicorn", "hypercorn", "uvicorn"}
-# Servers that handle SIGINT alone, by KeyboardInterrupt, or no signals in their workers.
+# Servers that handle only SIGINT, by KeyboardInterrupt, or that handle no signals in workers.
 _SERVERS_WITHOUT_SIGTERM = {"anycorn", "hypercorn"}
-# Servers that end by the signal which stopped them, or with status 0, whatever the shutdown has
-# come to; and those that run one of them in their workers, whose status nobody looks at.
+# Servers that end with the signal that stopped them, or with status 0, even if the shutdown failed;
+# and supervisors that run such a server in their workers, whose status nobody looks at.
 _SERVERS_WITHOUT_FAILURES = {"daphne", "uvicorn"}
 _SUPERVISORS = {"gunicorn"}
 _WORKERS = {"anyio_worker", "asyncio_worker", "trio_worker", "uvloop_worker"}
@@ -48,11 +48,11 @@ _PATIENCE = 1.0
 class Server:
     """The server that drives an application.
 
-    :ivar stop: has it stop gracefully. To be called by the event loop: a KeyboardInterrupt then
-        comes to where one of Ctrl-C would, and not to the task that wants the server stopped.
-    :ivar is_stopping: whether this worker is to stop, where its supervisor does not send it a
-        signal; None where signals come
-    :ivar hides_failures: whether its process ends after a failed shutdown as after any other
+    :ivar stop: stops the server gracefully. Have the event loop call it: a KeyboardInterrupt is
+        then raised where Ctrl-C would raise it, and not in the task that wants to stop the server.
+    :ivar is_stopping: returns whether this worker must stop, if its supervisor does not send a
+        signal; None if signals are sent
+    :ivar hides_failures: whether the process ends after a failed shutdown as after a successful one
     """
 
     stop: Callable[[], None]
@@ -60,21 +60,22 @@ class Server:
     hides_failures: bool = False
 
     async def exit(self, raised: BaseException) -> None:
-        """Have the process end with a status, now that the server has nothing left to do.
+        """End the process with a status, now that the server has nothing left to do.
 
-        One that is ended by a signal ends with status 0, or by that signal, which a supervisor
-        takes for a proper end. To be called in a task that the end of the event loop cancels.
+        A server that is stopped by a signal ends with status 0, or with that signal, which a
+        supervisor takes for a normal exit. Call this in a task that is cancelled when the event
+        loop ends.
 
-        :param raised: a SystemExit, or a KeyboardInterrupt
+        :param raised: a SystemExit or a KeyboardInterrupt
         """
-        # Elsewhere the status is made from the failure that the lifespan answers with.
+        # In other cases, the server derives its status from the failure that the lifespan sends.
         if self.is_stopping is None and not on_trio():
             event_loop("a server").call_soon(partial(_raise, raised))
             await sleep(_PATIENCE)
 
 
 def find_server() -> Server | None:
-    """The server that has called; None if whoever has called is none."""
+    """Return the server that has called this code, or None if no server has."""
     callers = list(_callers())
     modules = {prefix for frame in callers for prefix in _prefixes(_module_of(frame))}
     if modules & _NO_SERVERS or (_OUR_DRIVER in modules and not modules & _SERVERS):
@@ -94,12 +95,12 @@ def find_server() -> Server | None:
 
 
 def _server_of_worker(callers: list[FrameType]) -> Server | None:
-    """The server, if this is one of its workers, which it stops by an event and not by signals."""
+    """Return the server if this is one of its workers, which it stops by an event, not a signal."""
     worker = next((frame for frame in callers if frame.f_code.co_name in _WORKERS), None)
     supervisor = None if worker is None else _supervisor()
     if worker is None or supervisor is None:
         return None
-    # The workers look again and again at an event that they share with their supervisor.
+    # The workers poll an event that they share with their supervisor.
     event = worker.f_locals.get("shutdown_event")
     if event is None and callable(signal.getsignal(signal.SIGTERM)):
         return None
@@ -107,9 +108,9 @@ def _server_of_worker(callers: list[FrameType]) -> Server | None:
 
 
 def signal_before() -> int | None:
-    """The signal that has stopped the server before its lifespan began, if one has.
+    """Return the signal that stopped the server before its lifespan started, or None.
 
-    Uvicorn imports the application, which may take long, when it already handles signals.
+    Uvicorn already handles signals while it imports the application, which may take long.
     """
     for frame in _callers():
         if _module_of(frame) == "uvicorn.server":
@@ -131,12 +132,12 @@ def _send_to_this_process(number: signal.Signals) -> None:
     if sys.platform == "win32":
         signal.raise_signal(number)  # os.kill() would end the process at once
     else:
-        # Python handles signals in the main thread, which may be waiting in C for this very one.
+        # Python handles signals in the main thread, which may be waiting in C code for this one.
         signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 def _callers() -> Iterator[FrameType]:
-    """The frames that lead here."""
+    """Yield the frames that lead here, innermost first."""
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         yield frame
@@ -148,14 +149,14 @@ def _module_of(frame: FrameType) -> str:
 
 
 def _prefixes(module: str) -> Iterator[str]:
-    """A module, and the packages that it is in."""
+    """Yield the name of a module, and of each package that contains it."""
     while module:
         yield module
         module = module.rpartition(".")[0]
 
 
 def _supervisor() -> int | None:
-    """The process that has started this one, as multiprocessing does."""
+    """Return the ID of the process that started this one with multiprocessing, or None."""
     import multiprocessing  # which is slow to import, and seldom needed
 
     process = multiprocessing.parent_process()

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: handlers in the place of others, or beside them."""
+"""Handlers for SIGINT and SIGTERM, in place of other handlers or in addition to them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def are_handled() -> bool:
-    """Whether this is the main thread, and a signal handler is installed."""
+    """Return whether this is the main thread, and a handler for SIGTERM is installed."""
     return _in_main_thread() and callable(signal.getsignal(signal.SIGTERM))
 
 
 def _in_main_thread() -> bool:
-    """Where alone signals are handled, and handlers can be set."""
+    """Return whether this is the main thread, which alone handles signals and sets handlers."""
     return threading.current_thread() is threading.main_thread()
 
 
 class _Beside:
-    """A handler of one signal that also calls the handler it has replaced."""
+    """A handler for one signal, which also calls the handler that it has replaced."""
 
     def __init__(self, number: int, callback: Callable[[int], object]) -> None:
         self._number = number
@@ -44,7 +44,7 @@ class _Beside:
         self._other(number, frame)
 
     def remove(self) -> None:
-        """Put back what was there before, unless somebody has put another there since."""
+        """Restore the previous handler, unless another handler has been installed since."""
         self._callback = None
         while isinstance(handler := signal.getsignal(self._number), _Beside):
             if handler._callback is not None:
@@ -54,11 +54,11 @@ class _Beside:
 
 @contextmanager
 def beside_handlers(numbers: Iterable[int], callback: Callable[[int], object]) -> Iterator[None]:
-    """Call back in the event loop at these signals, beside what is done at them anyway.
+    """Call back in the event loop at these signals, in addition to their own handlers.
 
-    Nothing of it where nobody handles them.
+    Do nothing if no handlers are installed.
 
-    :param callback: gets the number of the signal
+    :param callback: called with the signal's number
     """
     if not are_handled():
         yield
@@ -78,15 +78,15 @@ def beside_handlers(numbers: Iterable[int], callback: Callable[[int], object]) -
 
 @contextmanager
 def outliving_sigterm(will_end: Callable[[], bool]) -> Iterator[None]:
-    """SIGTERM does not end this process at once where it is going to end by itself.
+    """Keep SIGTERM from ending this process at once, if the process is about to end by itself.
 
-    Hypercorn and Anycorn send it to all workers as soon as one of them has ended: to those, too,
-    that are still answering requests, or have yet to run the shutdown. They send it again as they
-    end themselves. Nothing is done in a process that handles SIGTERM already.
+    Hypercorn and Anycorn send SIGTERM to all workers as soon as one of them has ended, even to
+    workers that are still answering requests or have yet to run the shutdown. They send it again
+    when they end themselves. Do nothing in a process that already handles SIGTERM.
 
-    :param will_end: called in the event loop, since what processes share must not be asked in a
-        signal handler, which may have come while it was asked: whether the process is on its way
-        to its end
+    :param will_end: returns whether the process is about to end. It is called in the event loop: a
+        signal handler must not read an object that processes share, since it may have interrupted
+        code that was reading it
     """
     if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
@@ -110,7 +110,7 @@ def outliving_sigterm(will_end: Callable[[], bool]) -> Iterator[None]:
 
 
 async def call_at_each(callback: Callable[[], object]) -> None:
-    """Call back at each signal, instead of other handlers, until this is cancelled."""
+    """Call back at each SIGINT and SIGTERM, in place of other handlers, until cancelled."""
     if not _in_main_thread():
         return
     with anyio.open_signal_receiver(*_SIGNALS) as signals:
@@ -119,9 +119,9 @@ async def call_at_each(callback: Callable[[], object]) -> None:
 
 
 class Signals:
-    """Handles the signals inside of a ``with``: the second one ends the process.
+    """Handles SIGINT and SIGTERM inside a ``with`` block. The second signal ends the process.
 
-    :param on_first: called in the signal handler, when the first one is received
+    :param on_first: called in the signal handler when the first signal is received
     """
 
     def __init__(self, on_first: Callable[[], object]) -> None:
@@ -133,7 +133,7 @@ class Signals:
 
     @property
     def received(self) -> signal.Signals | None:
-        """The first signal; None before."""
+        """The first signal that was received; None if there was none yet."""
         return signal.Signals(self._numbers[0]) if self._numbers else None
 
     def __enter__(self) -> None:
@@ -147,13 +147,13 @@ class Signals:
         self._calling.close()
 
     async def call_at_first(self, callback: Callable[[], object]) -> None:
-        """To be run in the event loop: call back when the first signal is received."""
+        """Call back when the first signal is received. Run this in the event loop."""
         await anyio.wait_readable(self._listening)
         callback()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        # Unlike the handlers of an event loop, Python's own are run even while it is blocked; and
-        # one may be run in the midst of another, so each is counted before anything else.
+        # Unlike an event loop's handlers, Python's own handlers run even while the loop is blocked.
+        # One may interrupt another, so each signal is counted before anything else.
         self._numbers.append(number)
         if len(self._numbers) > 1:
             os._exit(128 + number)  # as a shell reports it

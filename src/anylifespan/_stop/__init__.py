@@ -1,1 +1,1 @@
-"""How requests end when the server stops: first they can know of it, then they are cut."""
+"""How requests end when the server stops: they are notified first, and cut later."""

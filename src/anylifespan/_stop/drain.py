@@ -1,4 +1,4 @@
-"""The time between the notice of a stop and the shutdown, in which open requests end."""
+"""Draining: the time for open requests to end, between the notice of a stop and the shutdown."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .draining import KEY, Draining
 from .refusal import refuse
 from .request import FLUSH, STOPPING, OpenRequest
 
-# Seconds that a request has for itself, once it is disconnected.
+# Seconds that a request has to end by itself, once it is disconnected.
 GRACE = 0.5
-# Seconds that open requests take to end once they are cut, whatever they do.
+# Seconds that it takes at most to cut all open requests, whatever they do.
 _CUTTING = GRACE + FLUSH + LINGER
 _SHOWN = 5  # how many of the requests that are cut the log names
 
@@ -33,11 +33,11 @@ class Drain:
     """The requests of one lifespan, and how they end when the server stops.
 
     :param timeout: seconds from the notice of a stop until requests are cut; infinity for never
-    :param log: where it is said which are cut
-    :param on_given_up: called if requests still run, whatever was tried
-    :param why: for the log
-    :param limit: what is over with the timeout, in words; ``drain_timeout``, if it is not said
-    :ivar draining: whether the server is being stopped, for requests to know
+    :param log: where to log which requests are cut
+    :param on_given_up: called if some requests still run after everything was tried
+    :param why: the reason for the cut, for the log
+    :param limit: the limit that has passed, in words for the log; ``drain_timeout`` by default
+    :ivar draining: tells requests whether the server is being stopped
     """
 
     def __init__(
@@ -65,17 +65,17 @@ class Drain:
         self._task: object = None
 
     def around(self, app: ASGI3App) -> ASGI3App:
-        """An application whose requests know of a stop, and are cut if they must not go on."""
+        """Return an application whose requests can learn of a stop, and are cut if necessary."""
         draining = self.draining
         if self._timeout == math.inf:
-            # Requests pay for nothing that is not switched on.
+            # Without a timeout, requests do not pay the cost of being tracked.
             def with_draining(scope: Scope, receive: Receive, send: Send) -> Any:
                 scope[KEY] = draining
                 return app(scope, receive, send)
 
             return with_draining
 
-        # A method, which Ctrl-C cannot interrupt on trio, as it could a function in here.
+        # On trio, Ctrl-C cannot interrupt this method, but it could interrupt a nested function.
         return partial(self._answer, app)
 
     async def _answer(self, app: ASGI3App, scope: Scope, receive: Receive, send: Send) -> Any:
@@ -92,7 +92,10 @@ class Drain:
                 self._all_closed.set()
 
     def begin(self) -> None:
-        """The server is being stopped. To be called in its event loop; again is harmless."""
+        """Tell requests that the server is being stopped, and start to count the timeout.
+
+        Call this in the server's event loop. Calling it again is harmless.
+        """
         if self.draining.is_set():
             return
         self.draining._set()
@@ -100,7 +103,7 @@ class Drain:
             self._task = self._event_loop.start(self._run, "drain", None, self._log.complaint)
 
     async def finish(self) -> None:
-        """Wait until no request is open, or those that are can no longer be waited for."""
+        """Wait until no request is open, or the open ones have been given up."""
         self.begin()
         if self._timeout < math.inf:
             while self._open and not self._is_over:
@@ -109,14 +112,14 @@ class Drain:
             self._hurried.set()
 
     async def break_off(self) -> None:
-        """The same, but cut at once what is open, whatever happens to the caller meanwhile."""
+        """Cut open requests at once, and wait for them even if the caller is cancelled."""
         self.hurry()
-        # It has a limit, since Ctrl-C may have ended the task that cuts them.
+        # The wait has a limit, since Ctrl-C may have ended the task that cuts the requests.
         with move_on_after(_CUTTING, shield=True):
             await self.finish()
 
     def hurry(self) -> None:
-        """Cut now what is still open. To be called in its event loop."""
+        """Cut open requests now. Call this in the server's event loop."""
         self._hurried.set()
 
     async def _run(self) -> None:
@@ -167,7 +170,7 @@ class Drain:
         return not self._open
 
     def _next_closed(self) -> Event:
-        """What is set when the last open request has ended, or nobody waits for them any longer."""
+        """Return an event that is set when no request is open, or nobody waits any longer."""
         if self._all_closed.is_set():
             self._all_closed = Event()
         return self._all_closed
@@ -180,28 +183,28 @@ class Drain:
 
 
 def time_to_close(drain_timeout: float) -> float:
-    """Seconds after which whoever waits for open requests to end need not wait any longer."""
+    """Return the number of seconds after which waiting for open requests is no longer useful."""
     return drain_timeout + _CUTTING
 
 
 def drain_within(
     option: str, limit: float | None, timeout: float, event_loop: EventLoop, log: Log
 ) -> Drain:
-    """One for a server that has a limit of its own for its requests.
+    """Return a :class:`Drain` for a server that has a limit of its own for its requests.
 
-    :param option: the name of that limit
-    :param limit: in seconds; None if it waits for ever
-    :param timeout: seconds of them for requests; infinity for ever
+    :param option: the name of the server's option for this limit
+    :param limit: the server's limit in seconds; None if the server waits for ever
+    :param timeout: seconds of the limit that requests have; infinity for no limit
     """
     over = "" if limit is None else f"{timeout:g} of the {in_seconds(limit)} of {option} are over"
     return Drain(timeout, event_loop, log, limit=over)
 
 
 def within(limit: float | None) -> float:
-    """How long a server that waits so long for its requests should have them drained.
+    """Return a drain timeout that fits into a server's own limit for its requests.
 
-    :param limit: in seconds; None if it waits for ever
-    :return: seconds; infinity for ever
+    :param limit: the server's limit in seconds; None if the server waits for ever
+    :return: the timeout in seconds; infinity for no timeout
     """
     if limit is None:
         return math.inf

@@ -1,4 +1,4 @@
-"""What a request can ask about a stop, and wait for."""
+"""How a request can ask whether the server is being stopped, and wait for the stop."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ KEY = "anylifespan.draining"
 
 
 class Draining:
-    """Whether the server is being stopped: requests that are open should come to their end.
+    """Tells a request whether the server is being stopped, so that open requests should end.
 
-    Get it with :func:`draining`. It is set when the server is asked to stop, and never cleared.
+    :func:`draining` returns the object for a request. It is set when the server is asked to stop,
+    and never cleared.
     """
 
     def __init__(self) -> None:
@@ -23,7 +24,7 @@ class Draining:
         return f"<Draining, {'set' if self.is_set() else 'not set'}>"
 
     def is_set(self) -> bool:
-        """Whether the server is being stopped."""
+        """Return whether the server is being stopped."""
         return self._event.is_set()
 
     async def wait(self) -> None:
@@ -35,16 +36,16 @@ class Draining:
 
 
 def draining(scope: Mapping[str, Any]) -> Draining:
-    """Whether the server that has sent this request is being stopped::
+    """Return an object that tells whether the server that sent this request is being stopped::
 
         async def events(request):
             stop = draining(request.scope)
             while not stop.is_set():
                 yield await next_event()
 
-    :class:`~anylifespan.LifespanMiddleware` knows it, and so do the servers of
-    ``anylifespan.servers``, from the moment when the server itself does. Anywhere else, in a test
-    say, what this returns is never set, so that the application need not care.
+    Under :class:`~anylifespan.LifespanMiddleware` and the servers in ``anylifespan.servers``, the
+    object is set as soon as the server knows that it must stop. Anywhere else, such as in a test,
+    the object is never set, so the application needs no special case.
 
     :param scope: the scope of an ``http`` or ``websocket`` request
     """

@@ -8,10 +8,10 @@ from .._core.application import Receive, Scope, Send
 
 
 def refusal(scope: Scope, why: str, retry_after: int | None = None) -> list[dict[str, Any]]:
-    """What says that the application is not there, and may be later.
+    """Return the messages of a response which says that the application is unavailable for now.
 
-    :param why: in one sentence
-    :param retry_after: seconds after which to try again
+    :param why: the reason, in one sentence
+    :param retry_after: seconds after which the client may try again; None to leave this out
     """
     kind = "http.response"
     if scope["type"] == "websocket":
@@ -31,7 +31,7 @@ def refusal(scope: Scope, why: str, retry_after: int | None = None) -> list[dict
 async def refuse(
     scope: Scope, receive: Receive, send: Send, why: str, retry_after: int | None = None
 ) -> None:
-    """Answer a request in the place of the application; see :func:`refusal`."""
+    """Answer a request in place of the application; see :func:`refusal`."""
     if scope["type"] == "websocket":
         await receive()
     for message in refusal(scope, why, retry_after):

@@ -1,4 +1,4 @@
-"""One request that can be cut: it is disconnected, then cancelled, and its response is ended."""
+"""A request that can be cut: it is disconnected, then cancelled, and its response is ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLUSH = 1.0
 _Messages = list[dict[str, Any]]
 
 STOPPING = "The server is stopping."
-# "Service restart", of the registry of WebSocket close codes.
+# "Service Restart" in the registry of WebSocket close codes.
 _CLOSE = {"type": "websocket.close", "code": 1012, "reason": STOPPING}
 
 
@@ -26,7 +26,7 @@ _CLOSE = {"type": "websocket.close", "code": 1012, "reason": STOPPING}
 class OpenRequest:
     """A request that is under way.
 
-    :ivar coroutine: what the task runs that it is in
+    :ivar coroutine: the coroutine of the task that runs the request
     """
 
     __slots__ = (
@@ -52,20 +52,20 @@ class OpenRequest:
         self._cut = False
         self._sending = 0
         self._cancels_after_message = False
-        # What would end the response properly, as it stands; None before it is begun.
+        # The messages that would end the response properly now; None before it has started.
         self._ending: _Messages | None = None
 
     def __str__(self) -> str:
         return f"{self._scope.get('method', 'WebSocket')} {self._scope.get('path', '')}"
 
     async def run(self, app: Callable[..., Awaitable[Any]]) -> Any:
-        """Have the application answer it."""
+        """Call the application to answer the request."""
         returned = None
         try:
             with self._task_scope:
                 returned = await self._call(app)
         except Exception:
-            # Its response would stay open, if it cannot bear to be disconnected.
+            # The response of an application that fails when it is disconnected would stay open.
             if self._cut and self._ending:
                 await self._end()
             raise
@@ -78,23 +78,23 @@ class OpenRequest:
         return await app(self._scope, self.receive, self.send)
 
     def disconnect(self) -> None:
-        """For the application, it is as if the client had gone away."""
+        """Make it look to the application as if the client had disconnected."""
         self._cut = True
         for scope in self._listening:
             scope.cancel()
 
     def cancel(self) -> None:
-        """Cancel the application, but not in the midst of a message, which could not be ended."""
+        """Cancel the application, but not while it sends a message, which could not be ended."""
         self._cancels_after_message = True
         if not self._sending:
             self._task_scope.cancel()
 
     def break_off(self) -> None:
-        """Cancel the application, whatever it does."""
+        """Cancel the application, whatever it is doing."""
         self._task_scope.cancel()
 
     async def receive(self) -> Any:
-        """The ``receive()`` of the application."""
+        """Act as the application's ``receive()``, which returns a disconnect after a cut."""
         if not self._cut:
             scope = CancelScope()
             self._listening.append(scope)
@@ -103,8 +103,8 @@ class OpenRequest:
                     return await self._receive()
             finally:
                 self._listening.remove(scope)
-        # For those that ask again and again. Others look whether they are disconnected with a
-        # cancel scope that is cancelled already.
+        # Some applications call receive() again and again, so this is a checkpoint. It is shielded
+        # since others check for a disconnect in a cancel scope that is already cancelled.
         if self._task_scope.cancel_called:
             await checkpoint()
         else:
@@ -114,9 +114,9 @@ class OpenRequest:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Any) -> None:
-        """The ``send()`` of the application."""
+        """Act as the application's ``send()``."""
         if self._task_scope.cancel_called:
-            # It was woken as it was cancelled: now, and not with half a message sent.
+            # The cancellation has woken the task. Raise it now, before half a message is sent.
             await checkpoint()
         self._sending += 1
         try:
@@ -139,9 +139,9 @@ class OpenRequest:
 
 
 def _ending_after(message: Any, ending: _Messages | None) -> _Messages | None:
-    """What would end the response, once this message has been sent.
+    """Return the messages that would end the response, once this message has been sent.
 
-    :param ending: what would have ended it before
+    :param ending: the messages that would have ended the response before
     """
     kind, _, what = message["type"].rpartition(".")
     if kind == "websocket":

@@ -1,4 +1,4 @@
-"""The command ``anylifespan``: its options, in the conventions of uvicorn's."""
+"""The command ``anylifespan`` and its options, which follow uvicorn's conventions."""
 
 from __future__ import annotations
 
@@ -101,10 +101,10 @@ def command() -> None:
 
 
 class _WithErrorsAsJson(click.Command):
-    """A command whose ``--json`` holds for what is wrong with its arguments, too."""
+    """A command whose ``--json`` also applies to errors in its arguments."""
 
     def make_context(self, info_name: Any, args: list[str], *more: Any, **extra: Any) -> Any:
-        # What comes after "--" is another command's.
+        # Arguments after "--" belong to another command.
         as_json = "--json" in (args[: args.index("--")] if "--" in args else args)
         try:
             return super().make_context(info_name, args, *more, **extra)
@@ -348,14 +348,14 @@ def conform(
 
 
 class _Console(Console):
-    """A console that never ends the process: the application still has to be shut down."""
+    """A console that never ends the process, since the application still has to be shut down."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
 
 
 class _ConsoleHandler(logging.Handler):
-    """The log, on the console that also has the spinner, so that neither tears the other."""
+    """Writes the log to the console that also shows the spinner, so that they do not mix."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -369,7 +369,7 @@ class _ConsoleHandler(logging.Handler):
 
 
 def _console(log_level: str) -> Console:
-    """Where messages and the log go."""
+    """Return a console for messages, and send the log to it."""
     console = _Console(stderr=True)
     logging.basicConfig(
         level=log_level.upper(),

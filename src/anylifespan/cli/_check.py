@@ -1,4 +1,4 @@
-"""``anylifespan check``: whole lifespans on each backend, each from a fresh import."""
+"""``anylifespan check``: runs whole lifespans on each backend, each with a fresh import."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ._result import Failure, LeftBehind, Result
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wanted of an application.
+    """What an application must do to pass the check.
 
-    :ivar everywhere: whether it is to run on each of the backends, or on one of them at least
+    :ivar everywhere: whether the application must run on every backend, or on at least one
     :ivar strict: whether it is a failure to leave something behind
-    :ivar max_startup: seconds that its startup may take; None for any
+    :ivar max_startup: seconds that the startup may take; None for no limit
     """
 
     everywhere: bool
@@ -33,7 +33,7 @@ class Verdict:
     max_startup: float | None
 
     def judge(self, results: list[Result]) -> bool:
-        """Complete the results; whether all is well."""
+        """Complete the results, and return whether the application passes the check."""
         runs_on = [one.backend for one in results if one.supported and one.failure is None]
         if runs_on and not self.everywhere:
             for result in results:
@@ -57,8 +57,9 @@ class Verdict:
 class Check:
     """Checks the application on each backend, and prints how it went.
 
-    :param order: what to run on each
-    :param repeat: how many lifespans, to see what they leave behind; None for one, without looking
+    :param order: what to run on each backend
+    :param repeat: how many lifespans to run while looking for leaks; None for one lifespan, without
+        looking for leaks
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Check:
         self.messages = messages
 
     def run(self) -> int:
-        """Do it.
+        """Run the check, and print the results.
 
         :return: the exit status
         :raises click.UsageError: if there is no such application, or an option is not valid
@@ -100,7 +101,7 @@ class Check:
         return 0 if ok else 1
 
     def lifespans_on(self, backend: str) -> Result:
-        """As many as are wanted, in one process if that can be done."""
+        """Run as many lifespans as requested on a backend, in one process if possible."""
         wanted = self.repeat or 1
         order = replace(self.order, backend=backend, looks_for_leaks=self.repeat is not None)
         result = self.in_fresh_process(replace(order, lifespans=wanted))
@@ -110,7 +111,7 @@ class Check:
             or result.startup.outcome not in ("failed", "unsupported")
         ):
             return result
-        # It may be one that cannot be started again in the same process.
+        # Perhaps the application cannot be started again in the same process.
         why = result.failure.in_a_line
         result.lifespans -= 1
         while result.lifespans < wanted:
@@ -130,13 +131,13 @@ class Check:
 
     @contextmanager
     def spinner(self, backend: str) -> Iterator[Callable[[News], object]]:
-        """Shows how it stands, where somebody looks."""
+        """Show what the process is doing, if the console is a terminal."""
         if self.as_json or not self.messages.is_terminal:
             yield lambda _: None
             return
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         options: dict[str, Any] = {"console": self.messages, "transient": True}
-        # Or what is written to standard output would go to where the spinner is.
+        # Otherwise, text for standard output would go to the console that shows the spinner.
         options["redirect_stdout"] = sys.stdout.isatty()
         with Progress(*columns, **options) as progress:
             task = progress.add_task("")
@@ -149,7 +150,7 @@ class Check:
             yield show
 
     def print_err(self, line: str) -> None:
-        # As it stands: neither its brackets nor its numbers mean anything to us.
+        # Print the line unchanged, without markup or highlighting.
         self.messages.out(line, highlight=False)
 
     def print_json(self, results: list[Result], ok: bool) -> None:
@@ -163,7 +164,7 @@ def _print_out(line: str) -> None:
 
 
 def _merged(result: Result, another: Result) -> Result:
-    """What came of lifespans in one process, and then in another."""
+    """Merge the results of lifespans in one process and then in another."""
     alike: dict[Any, LeftBehind] = {}
     for one in [*(result.left_behind or ()), *(another.left_behind or ())]:
         places = tuple(tuple(place.items()) for place in one.where)

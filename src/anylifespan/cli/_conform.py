@@ -1,4 +1,4 @@
-"""``anylifespan conform``: servers and drivers, judged case by case."""
+"""``anylifespan conform``: judges servers and drivers, case by case."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Standing = Literal["passed", "failed", "expected", "passes now", "skipped", "err
 class Result:
     """A verdict, and whether it was expected.
 
-    :ivar standing: the outcome; or ``"expected"`` for a failure that is listed as one, and
-        ``"passes now"`` for what is listed and does not fail
-    :ivar counts: whether it is a reason to fail
+    :ivar standing: the outcome, or ``"expected"`` for an expected failure, or ``"passes now"`` for
+        a case that passes although it is expected to fail
+    :ivar counts: whether the command fails because of this result
     """
 
     verdict: Verdict
@@ -41,13 +41,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Conformance:
-    """Judges cases, and says how each one stands.
+    """Judges cases, and compares each verdict with the expected failures.
 
-    :ivar judge: judges those that share a scenario
-    :ivar chosen: the cases
-    :ivar expected: the names of those that are expected to fail
-    :ivar strict: whether what is advised counts, too
-    :ivar jobs: how many scenarios are played at a time
+    :ivar judge: judges the cases of one scenario
+    :ivar chosen: the cases to judge
+    :ivar expected: the names of the cases that are expected to fail
+    :ivar strict: whether failures of advised cases count, too
+    :ivar jobs: how many scenarios to run at a time
     """
 
     judge: Judge
@@ -57,9 +57,9 @@ class Conformance:
     jobs: int
 
     def results(self, messages: Console) -> list[Result]:
-        """Judge all, in the order in which the cases are listed.
+        """Judge all cases, and return the results in the order of ``chosen``.
 
-        :raises click.UsageError: if what is to be judged cannot be run
+        :raises click.UsageError: if the server or the driver cannot be run
         """
         verdicts: dict[str, Verdict] = {}
         try:
@@ -86,18 +86,18 @@ class Conformance:
 
 
 def exit_status(results: Sequence[Result]) -> int:
-    """1 if a failure counts; else 2 if something could not be judged; else 0."""
+    """Return 1 if a result counts as a failure, else 2 if a case could not be judged, else 0."""
     if any(result.counts for result in results):
         return 1
     return 2 if any(result.standing == "error" for result in results) else 0
 
 
 def choose(patterns: Sequence[str], command: Sequence[str]) -> list[Case]:
-    """The cases that are asked for, and that can be judged.
+    """Return the requested cases that can be judged.
 
-    :param patterns: names, topics, or patterns such as ``state.*``; none for all
-    :param command: of the server; empty for a driver
-    :raises click.UsageError: if a pattern fits none
+    :param patterns: names, topics, or patterns such as ``state.*``; empty for all cases
+    :param command: the server's command; empty for a driver
+    :raises click.UsageError: if a pattern matches no case
     """
     chosen = [case for case in cases if (case.for_servers if command else case.for_drivers)]
     if command and not any("{workers}" in part for part in command):
@@ -115,9 +115,9 @@ def _fits(case: Case, pattern: str) -> bool:
 
 
 def check_command(command: Sequence[str]) -> None:
-    """See that a command can be run, and takes what it is to serve.
+    """Check that a command can be run, and has fields for the application and the port.
 
-    :raises click.UsageError: if it cannot, or does not
+    :raises click.UsageError: if the command cannot be run, or a field is missing
     """
     text = " ".join(command)
     for field in ("{app}", "{port}"):
@@ -131,9 +131,9 @@ def check_command(command: Sequence[str]) -> None:
 
 
 def read_expected(path: str | None) -> frozenset[str]:
-    """The names in a file of expected failures: one a line, with comments after ``#``.
+    """Return the names in a file of expected failures, one per line, with comments after ``#``.
 
-    :raises click.UsageError: if there is no case of a name
+    :raises click.UsageError: if there is no case with one of the names
     """
     if path is None:
         return frozenset()
@@ -150,7 +150,7 @@ def read_expected(path: str | None) -> frozenset[str]:
 
 @contextmanager
 def _progress(messages: Console, total: int) -> Iterator[Progress]:
-    """Shows how far it is, where somebody looks."""
+    """Show the progress, if the console is a terminal."""
     columns = (TextColumn("cases"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(
         *columns, console=messages, transient=True, disable=not messages.is_terminal

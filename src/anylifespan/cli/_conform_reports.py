@@ -1,4 +1,4 @@
-"""What came of the cases: for people, for programs, for CI, and for a page."""
+"""Reports of the results of cases, for people, programs, CI services and web pages."""
 
 from __future__ import annotations
 
@@ -41,9 +41,11 @@ _COUNTED = {
 
 
 def print_report(console: Console, results: Sequence[Result], *, all_details: bool) -> None:
-    """By topic; what fails with what was expected and seen, and the last lines of its output.
+    """Print the results by topic.
 
-    :param all_details: also of what is skipped, or fails as expected
+    Failures are printed with what was expected, what was seen, and the last lines of the output.
+
+    :param all_details: whether to print details of skipped cases and expected failures, too
     """
     shown: set[str] = set()  # the outputs, which cases may share
     for topic, group in groupby(results, lambda result: result.case.topic):
@@ -96,12 +98,12 @@ def _print_summary(console: Console, results: Sequence[Result]) -> None:
 
 
 def _judged(counts: Counter[str]) -> int:
-    """How many could pass or fail."""
+    """Return how many cases were not skipped."""
     return sum(counts.values()) - counts["skipped"]
 
 
 def summary(results: Iterable[Result]) -> dict[str, Counter[str]]:
-    """The number of cases of each standing, by strength."""
+    """Return the number of cases with each standing, by strength."""
     counts: dict[str, Counter[str]] = {}
     for result in results:
         counts.setdefault(str(result.case.strength), Counter())[result.standing] += 1
@@ -109,7 +111,7 @@ def summary(results: Iterable[Result]) -> dict[str, Counter[str]]:
 
 
 def print_list(console: Console, cases: Iterable[Case]) -> None:
-    """All cases, with what each expects."""
+    """Print all cases, and what each case expects."""
     for topic, group in groupby(cases, lambda case: case.topic):
         console.print(Text(topic, "bold"))
         for case in group:
@@ -127,7 +129,7 @@ def _for_whom(case: Case) -> str:
 
 
 def to_json(what: str, results: Sequence[Result], *, ok: bool) -> dict[str, Any]:
-    """As data."""
+    """Return the results as data for JSON."""
     return {
         "anylifespan": __version__,
         "judged": what,
@@ -149,7 +151,11 @@ def to_json(what: str, results: Sequence[Result], *, ok: bool) -> dict[str, Any]
 
 
 def to_junit(what: str, results: Sequence[Result]) -> str:
-    """As the XML that CI services read: what counts is a failure, all else is skipped."""
+    """Return the results as JUnit XML, which CI services read.
+
+    Results that count are failures, and cases that could not be judged are errors. All other cases
+    that have not passed are skipped.
+    """
     suite = ElementTree.Element(
         "testsuite",
         name=f"lifespan conformance of {what}",
@@ -181,12 +187,12 @@ def _is_skipped(result: Result) -> bool:
 
 
 def _printable(text: str) -> str:
-    """Without what XML cannot hold."""
+    """Return the text without the characters that XML cannot hold."""
     return "".join(one for one in text if one in "\t\n" or one >= " ")
 
 
 def to_markdown(what: str, results: Sequence[Result]) -> str:
-    """As a table, to be put into a page or the summary of a job."""
+    """Return the results as Markdown tables, for a web page or a job summary."""
     lines = [f"### Lifespan conformance of `{what}`", ""]
     lines += ["| strength | passed | of |", "| --- | --- | --- |"]
     for strength, counts in summary(results).items():

@@ -1,4 +1,4 @@
-"""A driver in a process of its own, put through the cases of one scenario."""
+"""Runs a driver in a process of its own, and judges the cases of one scenario."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class DriverProcess:
     """Judges the cases of a scenario, whatever the driver does to its process.
 
     :ivar driver: ``"package.module:attribute"``
-    :ivar app_dir: where to import it from
-    :ivar patience: seconds that it has to go on
+    :ivar app_dir: the directory to import the driver from
+    :ivar patience: seconds that the driver may take
     """
 
     driver: str
@@ -62,14 +62,14 @@ class DriverProcess:
         return [Verdict(case, "failed", f"the process {how}", output) for case in together]
 
     def _wait(self, process: Process, loaded: Path) -> int | None:
-        """The status of the process; None if it does not end in time."""
+        """Wait for the process, and return its exit status; None if it does not end in time."""
         deadline = time.monotonic() + LIMIT
         while not loaded.exists() and not process.has_ended and time.monotonic() < deadline:
             time.sleep(TICK)  # there is nothing to wait for
         return process.wait_ended(self.patience + _END)
 
     def main(self, results: Path) -> None:
-        """What the process does."""
+        """Run the driver in the new process, and write the verdicts to a file."""
         try:
             driver = load_app(self.driver, factory=False, app_dir=self.app_dir, what="DRIVER")
         except click.UsageError as exc:

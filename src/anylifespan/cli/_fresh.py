@@ -1,4 +1,4 @@
-"""Runs lifespans in a fresh process: whatever the application does to it is a result."""
+"""Runs lifespans in a fresh process, and reports whatever the application does to it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ._lifespans import END as END_OF_LOOP
 from ._order import Letters, News, Order
 from ._result import Failure, Result
 
-# Nothing else is imported before the path is that of this process: with -c the current directory
-# comes first, and modules in it in the place of Python's own.
+# The program copies this process's path before it imports anything else. With -c, the current
+# directory comes first in the path, and modules in it would replace Python's own.
 _PROGRAM = """
 import sys
 sys.path[:] = sys.argv.pop().split("\\n")
@@ -28,10 +28,10 @@ from anylifespan.cli._lifespans import main
 main(sys.argv[1])
 """
 _INTERVAL = 0.05
-# Seconds that a process has to end, once all is done.
+# Seconds that a process may take to end, once everything is done.
 _END = 5.0
-# Seconds beyond a limit, after which the process cannot be doing what it should: it would have
-# given the application up, and its own watchdog would have ended it, if it could.
+# Seconds beyond a limit after which the whole process must be blocked. Otherwise it would have
+# abandoned the application, and its own watchdog would have ended it.
 _PATIENCE = PATROL + END_OF_LOOP + 2
 
 Write = Callable[[str], object]
@@ -40,11 +40,11 @@ Write = Callable[[str], object]
 def run_in_fresh_process(
     order: Order, *, on_news: Callable[[News], object], out: Write, err: Write
 ) -> News:
-    """Run lifespans in a process of their own, from a fresh import.
+    """Run lifespans in a process of their own, with a fresh import of the application.
 
-    :param on_news: called again and again, with how it stands
-    :param out: called with each line that is written to its standard output
-    :param err: called with each line that is written to its standard error
+    :param on_news: called repeatedly with the latest news from the process
+    :param out: called with each line that the process writes to its standard output
+    :param err: called with each line that the process writes to its standard error
     """
     with TemporaryDirectory(prefix="anylifespan-") as directory:
         letters = Letters(directory)
@@ -71,7 +71,7 @@ def run_in_fresh_process(
             hangs = process.poll() is None
             if hangs:
                 _kill(process)
-            # Processes that it has started may hold on to what it wrote to.
+            # Processes that the application has started may keep these pipes open.
             is_held = not _joined(readers)
             if is_held:
                 _kill(process)
@@ -85,7 +85,7 @@ def run_in_fresh_process(
 def _wait(
     process: subprocess.Popen[str], letters: Letters, on_news: Callable[[News], object], news: News
 ) -> News:
-    """Wait until it has ended, or is not going to."""
+    """Wait until the process ends or its time is up, and return its latest news."""
     over_at = math.inf
     while process.poll() is None and time.monotonic() < over_at:
         news = letters.news() or news
@@ -103,7 +103,10 @@ def _wait(
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Its own session does not end with this process."""
+    """Exit with SystemExit at a signal, so that other processes are cleaned up.
+
+    A process in a session of its own does not end when this process ends.
+    """
 
     def end(number: int, frame: object) -> NoReturn:
         sys.exit(128 + number)  # as a shell reports it
@@ -125,7 +128,7 @@ def _joined(readers: list[threading.Thread]) -> bool:
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:
-    """Let the application end as Ctrl-C has it, which has come to this process alone."""
+    """Interrupt the application's process, since only this process has received Ctrl-C."""
     if sys.platform != "win32":
         process.send_signal(signal.SIGINT)
     with suppress(subprocess.TimeoutExpired):
@@ -145,7 +148,7 @@ def _read(stream: IO[str] | None, write: Write) -> threading.Thread:
     def read() -> None:
         with stream:  # type: ignore[union-attr]
             for line in stream:  # type: ignore[union-attr]
-                # Nobody may read it any more, but the application is to go on writing.
+                # Even if nobody reads the output any more, the application must be able to write.
                 with suppress(Exception):
                     write(line.rstrip("\n"))
 
@@ -162,7 +165,7 @@ def _name_of(number: int) -> str:
 
 
 def _put_down_its_end(news: News, status: int, *, hangs: bool) -> None:
-    """It has ended before its time, or had to be killed."""
+    """Record that the process has ended too early, or had to be killed."""
     result, when = news.result, news.doing
     if hangs:
         result.phase.outcome = "blocked"

@@ -1,4 +1,4 @@
-"""Runs the lifespans of an application in this process, which is there for nothing else."""
+"""Runs an application's lifespans in this process, which does nothing else."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from ._order import Letters, News, Order
 from ._result import Failure, LeftBehind, Phase, Result
 from ._target import Target, run_on
 
-# Seconds that an event loop has to end, once nothing is left to do in it.
+# Seconds that an event loop may take to end, once nothing is left to do in it.
 END = 5.0
 # Seconds between two samples of a profile.
 _INTERVAL = 0.01
-# Between a thread that computes and one that would look at it: a small part of that.
+# Seconds after which a busy thread yields to the sampler: a small part of the interval.
 _SWITCH_INTERVAL = 0.001
 
 
 def main(directory: str) -> None:
-    """Do what is ordered there.
+    """Carry out the order in a directory.
 
-    :param directory: that of the :class:`Letters`
+    :param directory: the directory of the :class:`Letters`
     """
     letters = Letters(directory)
     order = letters.order()
@@ -69,12 +69,13 @@ class _Lifespans:
     def run(self) -> None:
         order = self.order
         load = partial(load_app, order.app, factory=order.factory, app_dir=order.app_dir)
-        # With mode "on" what raises in its startup is told apart from what has no lifespan.
+        # Mode "on" distinguishes an application that raises in its startup from one without
+        # lifespan support.
         mode = "off" if order.options["mode"] == "off" else "on"
         target = Target(order.app, load, order.options)
         with self.end_of_process_noted():
             try:
-                # Outside of the event loop, since a factory may run one of its own.
+                # Outside of the event loop, since a factory may run an event loop of its own.
                 managers = [target.new_manager(mode=mode) for _ in range(order.lifespans)]
             except click.UsageError as exc:
                 self.news.usage_error = exc.format_message()
@@ -97,11 +98,11 @@ class _Lifespans:
             else:
                 await self.lifespans(managers)
             task_group.cancel_scope.cancel()
-        # An application that was given up on may hold up the end of the event loop.
+        # An application that was abandoned may keep the event loop from ending.
         self.watchdog.expect_by(END)
 
     async def lifespans(self, managers: list[LifespanManager]) -> None:
-        """One after the other, until one fails."""
+        """Run the lifespans one after the other, until one fails."""
         for manager in managers:
             self.result.begin_another()
             await self.one_lifespan(manager)
@@ -148,7 +149,7 @@ class _Lifespans:
         phase.outcome = "complete"
 
     def give_up(self, where: StackSummary) -> None:
-        """For the watchdog: the event loop will not come back."""
+        """Called by the watchdog when the limit has passed and the event loop does not respond."""
         if self.result.failure is None:
             self.result.phase.outcome = "blocked"
             self.result.failure = Failure.blocked(where)
@@ -157,12 +158,12 @@ class _Lifespans:
 
     @contextmanager
     def end_of_process_noted(self) -> Iterator[None]:
-        """Nothing else would say where an application calls ``os._exit()``."""
+        """Record where the application calls ``os._exit()``, which nothing else would report."""
         exit_at_once = os._exit
 
         def noted(status: int) -> Any:
             try:
-                # The watchdog ends it too; and the application's own processes are forks of it.
+                # The watchdog calls this too, and so may processes that the application forks.
                 if not self.news.is_over and os.getpid() == self.process:
                     stack = StackSummary.extract(walk_stack(sys._getframe(1)))
                     stack.reverse()
@@ -180,9 +181,9 @@ class _Lifespans:
 
 @contextmanager
 def errors_noted(errors: list[dict[str, str]]) -> Iterator[None]:
-    """Note what is logged as an error, by whatever logger, and whoever handles it.
+    """Record what is logged as an error by any logger, whatever handles the message.
 
-    Many frameworks only log what goes wrong in a startup, and go on.
+    Many frameworks only log errors in a startup, and continue.
     """
     handle = logging.Logger.handle
 

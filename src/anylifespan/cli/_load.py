@@ -1,4 +1,4 @@
-"""Finding the application that ``module:attribute`` names."""
+"""Finds the application that ``module:attribute`` names."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .._core.frames import own_traceback
 
 
 def load_app(name: str, *, factory: bool, app_dir: str, what: str = "APP") -> Any:
-    """Import the application, or whatever else is named like one.
+    """Import the application, or another object that ``module:attribute`` names.
 
     :param name: ``module:attribute``; the attribute may be dotted
-    :param factory: call what is found there, for what it returns
+    :param factory: whether to call the object, and return what it returns
     :param app_dir: the directory to look in first
-    :param what: what the argument is called
-    :raises click.UsageError: if it cannot be found
+    :param what: the name of the argument, for error messages
+    :raises click.UsageError: if the object cannot be imported, or the factory cannot be called
     """
     module_name, _, attributes = name.partition(":")
     if not module_name or not attributes:

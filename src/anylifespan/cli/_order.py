@@ -1,4 +1,4 @@
-"""What the command asks of a process of its own, and what it hears from that."""
+"""What the command orders from a process of its own, and the news that the process sends."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ._result import Result
 
 @dataclass(frozen=True)
 class Order:
-    """Lifespans to be run in a fresh process, one after another.
+    """Lifespans to run in a fresh process, one after another.
 
     :ivar app: ``module:attribute``
-    :ivar options: of the manager
-    :ivar looks_for_leaks: whether to see what they leave behind
-    :ivar ignored: patterns of leaks that are known
-    :ivar profiles: whether to see where the time goes
+    :ivar options: the manager's options
+    :ivar looks_for_leaks: whether to look for leaks
+    :ivar ignored: patterns for known leaks
+    :ivar profiles: whether to measure where the time is spent
     """
 
     app: str
@@ -37,14 +37,14 @@ class Order:
 
 @dataclass
 class News:
-    """How it stands there.
+    """The latest news from the process that runs the lifespans.
 
-    :ivar doing: what it is doing, in words
-    :ivar limit: seconds for that; None for no limit
-    :ivar since: when it began that, by the monotonic clock, which all processes share
-    :ivar usage_error: why there is nothing to be run
-    :ivar ended_at: where the application has ended the process
-    :ivar is_over: whether all is done, but for the end of the process
+    :ivar doing: what the process is doing, such as ``"startup"``
+    :ivar limit: seconds that this may take; None for no limit
+    :ivar since: when this started, by the monotonic clock, which all processes share
+    :ivar usage_error: why nothing can be run
+    :ivar ended_at: where the application ended the process
+    :ivar is_over: whether everything is done, except that the process has not ended yet
     """
 
     result: Result
@@ -60,7 +60,7 @@ class News:
 
 
 class Letters:
-    """A directory in which one process leaves the order, and another its news."""
+    """A directory in which one process writes the order, and the other process writes its news."""
 
     def __init__(self, directory: str) -> None:
         self._order = Path(directory, "order")
@@ -74,13 +74,13 @@ class Letters:
         return order
 
     def send_news(self, news: News) -> None:
-        # At once, so that nobody reads half of it.
+        # Replace the file atomically, so that nobody reads half of the news.
         draft = self._news.with_suffix(".draft")
         draft.write_bytes(pickle.dumps(news))
         os.replace(draft, self._news)
 
     def news(self) -> News | None:
-        """The latest; None if there is none yet."""
+        """Return the latest news; None if there is none yet."""
         try:
             news: News = pickle.loads(self._news.read_bytes())  # noqa: S301
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What came of a check, for people, and for GitHub's annotations."""
+"""Prints the results of a check, for people and as annotations for GitHub."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .._diagnosis.leaks import Leak
 from .._diagnosis.profile import Line
 from ._result import LeftBehind, Phase, Place, Result
 
-# How many keys of a state are shown, and how many errors that were logged.
+# How many keys of a state are shown, and how many logged errors.
 _KEYS = 6
 _LOGGED = 3
-# How many lines of a profile are shown, from how many seconds on, and how long the bars are.
+# The number of lines shown of a profile, the fewest seconds shown, and the width of the bars.
 _PROFILED = 10
 _SHORT = 0.001
 _BAR = 12
@@ -26,7 +26,7 @@ _STYLES = {"complete": "green", "unsupported": "yellow", "not run": "dim"}
 
 
 def print_table(console: Console, results: list[Result]) -> None:
-    """A row for each backend."""
+    """Print a table with a row for each backend."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     headings = ["backend", "startup", "shutdown", "state"]
     if any(result.left_behind is not None for result in results):
@@ -48,7 +48,7 @@ def print_table(console: Console, results: list[Result]) -> None:
 
 
 def print_details(console: Console, result: Result) -> None:
-    """All else that there is to say of a backend."""
+    """Print everything else about the result on a backend."""
     if result.needs is not None:
         _print_need(console, result)
         return
@@ -68,14 +68,14 @@ def print_details(console: Console, result: Result) -> None:
 
 
 def print_failure(console: Console, result: Result) -> None:
-    """Why it failed there, and where."""
+    """Print why and where a lifespan failed, if it did."""
     failure = result.failure
     if failure is None:
         return
     which = f" (lifespan {result.lifespans})" if result.lifespans > 1 else ""
     _print(console, f"{result.backend}: {failure.error}{which}", "bold red", failure.message)
     if failure.traceback and failure.at:
-        # The traceback may begin with what has led to this, somewhere in a library.
+        # The traceback may begin with an exception that led to this one, somewhere in a library.
         place = f"{failure.at['file']}:{failure.at['line']} in {failure.at['function']}"
         console.print(Text(f"at {place}"), soft_wrap=True)
     if failure.where:
@@ -90,7 +90,7 @@ def print_failure(console: Console, result: Result) -> None:
 
 
 def print_annotations(console: Console, results: list[Result], *, strict: bool) -> None:
-    """The workflow commands by which GitHub shows what is wrong beside the code."""
+    """Print the workflow commands that make GitHub show problems beside the code."""
     for result in results:
         title = f"anylifespan check, {result.backend}"
         if result.failure is not None:
@@ -191,14 +191,17 @@ def _print_left_behind(console: Console, result: Result) -> None:
 
 
 def _name(one: LeftBehind, result: Result) -> str:
-    """With how often: what grows with each lifespan is worse than what is made once."""
+    """Return the name of a leak, and how often it occurred if there were several lifespans.
+
+    A leak that grows with each lifespan is worse than a leak that occurs once.
+    """
     if result.lifespans == 1:
         return one.name
     return f"{one.name} ({one.times} in {result.lifespans} lifespans)"
 
 
 def _keys(state: list[str]) -> str:
-    """The keys of a state, as many as can be read at a glance."""
+    """Return the keys of a state, as many as can be read at a glance."""
     more = len(state) - _KEYS
     return ", ".join(state[:_KEYS]) + (f" and {more} more" if more > 0 else "")
 

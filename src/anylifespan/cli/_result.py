@@ -1,4 +1,4 @@
-"""What came of the lifespans on one backend, as plain data that one process sends to another."""
+"""The result of the lifespans on one backend, as plain data to send to another process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Place = dict[str, Any]
 
 @dataclass
 class Phase:
-    """How one phase went.
+    """The outcome of a startup or a shutdown.
 
     :ivar outcome: ``"complete"``, ``"failed"``, ``"timed out"``, ``"blocked"``, ``"crashed"``,
         ``"ended the process"``, ``"unsupported"``, or ``"not run"``
@@ -30,8 +30,8 @@ class Phase:
 class Failure:
     """Why a lifespan failed, in words.
 
-    :ivar where: the frames where it was waiting, or blocked
-    :ivar at: the user's own line that it is about
+    :ivar where: the frames in which the application was waiting or blocked
+    :ivar at: the line of the user's own code that the failure is about
     """
 
     error: str
@@ -71,7 +71,7 @@ class Failure:
 
     @property
     def in_a_line(self) -> str:
-        """The gist of it."""
+        """The failure in one line."""
         text = self.message.partition("\n")[0]
         if self.at is None:
             return text
@@ -80,9 +80,9 @@ class Failure:
 
 @dataclass
 class LeftBehind:
-    """What the application left behind, and how often.
+    """Something that the application left behind, and how often.
 
-    :ivar times: in how many lifespans, all taken together
+    :ivar times: how often, in all lifespans taken together
     """
 
     kind: str
@@ -111,14 +111,14 @@ class LeftBehind:
 
 @dataclass
 class Result:
-    """How the lifespans on one backend went; the phases are those of the last one.
+    """The result of the lifespans on one backend, with the phases of the last lifespan.
 
-    :ivar lifespans: how many were begun
-    :ivar only_once: why it can be started only once in a process, if it is so
-    :ivar needs: the backend that it needs, if it is no failure that it does not run on this one
-    :ivar logged: what it logged as an error in its startup: the logger and the message
-    :ivar held_up: whether it held up the end of its process, which had to be killed
-    :ivar profile: by phase, the lines where the time of the last lifespan has gone
+    :ivar lifespans: how many lifespans were started
+    :ivar only_once: why the application can be started only once in a process, if that is so
+    :ivar needs: the backend that the application needs, if failing on this one is acceptable
+    :ivar logged: the errors logged in the startup, each with its logger and message
+    :ivar held_up: whether the application kept its process from ending, so that it was killed
+    :ivar profile: for each phase, the lines where the last lifespan spent its time
     """
 
     backend: str
@@ -138,12 +138,12 @@ class Result:
 
     @property
     def is_well(self) -> bool:
-        """Whether it ran here, or need not."""
+        """Whether the application ran on this backend, or did not need to."""
         return self.failure is None or self.needs is not None
 
     @property
     def phase(self) -> Phase:
-        """The one that it is in, or ended in."""
+        """The phase that the lifespan is in, or ended in."""
         return self.startup if self.startup.outcome == "not run" else self.shutdown
 
     def begin_another(self) -> None:

@@ -1,4 +1,4 @@
-"""``anylifespan run``: up until a signal comes."""
+"""``anylifespan run``: runs an application until a signal arrives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._result import Failure, Result
 from ._target import Target, run_on
 
 _logger = logging.getLogger("anylifespan")
-# Seconds that an event loop has to end, or to notice a signal.
+# Seconds that an event loop may take to end, or to notice a signal.
 _END = 5.0
 
 
@@ -36,12 +36,12 @@ class _Run:
         self.messages = messages
         self.failure: Failure | None = None
         self.watchdog = Watchdog(self.give_up)
-        # An event loop that is blocked has as long to notice a signal.
+        # An event loop that is blocked has the same time to notice a signal.
         self.signals = Signals(lambda: self.watchdog.expect_by(_END))
 
     def run(self) -> int:
         with self.signals:
-            # Outside of the event loop, since a factory may run one of its own.
+            # Outside of the event loop, since a factory may run an event loop of its own.
             manager = self.target.new_manager()
             status = run_on(self.backend, partial(self.watched, manager))
         self.watchdog.expect_by(None)
@@ -59,7 +59,7 @@ class _Run:
             except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is reported
                 self.failure = Failure.of(exc)
             task_group.cancel_scope.cancel()
-        # An application that was given up on may hold up the end of the event loop.
+        # An application that was abandoned may keep the event loop from ending.
         self.watchdog.expect_by(_END)
         return status
 
@@ -86,7 +86,7 @@ class _Run:
         return 0
 
     def give_up(self, where: StackSummary) -> None:
-        """For the watchdog: the event loop will not come back."""
+        """Called by the watchdog when the limit has passed and the event loop does not respond."""
         if self.failure is None:
             self.failure = Failure.blocked(where)
         self.report()

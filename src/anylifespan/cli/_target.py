@@ -1,4 +1,4 @@
-"""What is to be driven, and on what."""
+"""The application to run, and the backends to run it on."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Target:
-    """The application, and how its lifespan is to be driven."""
+    """The application, and the options for its lifespan."""
 
     name: str
     load: Callable[[], Any]
     options: dict[str, Any]
 
     def new_manager(self, **options: Any) -> LifespanManager:
-        """A manager for one lifespan of the application.
+        """Create a manager for one lifespan of the application.
 
         :raises click.UsageError: if there is no such application, or an option is not valid
         """
@@ -42,6 +42,6 @@ class Target:
 
 
 def run_on(backend: str, function: Callable[[], Awaitable[T]]) -> T:
-    """Run a coroutine function in an event loop of that kind."""
+    """Run a coroutine function in an event loop of a backend."""
     name, options = BACKENDS[backend]
     return anyio.run(function, backend=name, backend_options=options)

@@ -1,1 +1,1 @@
-"""The interfaces of other libraries, for moving over by one import."""
+"""The interfaces of other libraries, so that users can migrate by changing one import."""

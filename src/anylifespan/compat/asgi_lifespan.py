@@ -1,6 +1,6 @@
-"""The interface of asgi-lifespan 2, on this library.
+"""The interface of asgi-lifespan 2, implemented with this library.
 
-For tests that are moved over by their import alone::
+To migrate tests, change only their import::
 
     from anylifespan.compat.asgi_lifespan import LifespanManager
 """
@@ -23,20 +23,23 @@ class LifespanNotSupported(LifespanUnsupported):
 
 @protected
 class LifespanManager:
-    """``async with LifespanManager(app) as manager``: the application is up, as ``manager.app``.
+    """Runs an application's lifespan: ``async with LifespanManager(app) as manager``.
 
-    It works as asgi-lifespan's, but for what is mended: among other things, the application is also
-    shut down after an exception in the block, each request has its own copy of the state, and a
-    crash of the application ends the wait for its answer. The page "Migrating" has all of it.
+    In the block, the application has started, and ``manager.app`` answers requests.
+
+    This manager works like the one in asgi-lifespan, with some fixes. Among other things, the
+    application is shut down even after an exception in the block, each request has its own copy of
+    the state, and a crash of the application ends the wait for its answer. The page "Migrating"
+    lists all differences.
 
     :param app: an ASGI application
     :param startup_timeout: seconds the startup may take; None for no limit
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
     :raises LifespanNotSupported: on entry, if the application has no lifespan
-    :raises TimeoutError: on entry or on leaving, if it is not done in time
-    :raises Exception: on entry or on leaving: what the application raised; by itself, if a task
-        group had put it into an exception group
-    :raises LifespanError: if it says that it failed, and raises nothing
+    :raises TimeoutError: on entry or exit, if the startup or the shutdown times out
+    :raises Exception: on entry or exit, if the application raises this exception. If a task group
+        has put it into an exception group, it is raised on its own
+    :raises LifespanError: if the application reports a failure and raises no exception
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class LifespanManager:
 
     @property
     def app(self) -> ASGI3App:
-        """The application, to be given to a client: its requests have the state of the lifespan."""
+        """The application for a client to call. Requests have the lifespan's state."""
         return self._manager.app
 
     async def __aenter__(self) -> LifespanManager:
@@ -73,11 +76,11 @@ class LifespanManager:
 
 @contextmanager
 def _as_it_is(of_the_body: BaseException | None) -> Iterator[None]:
-    """Raise what the application raised, instead of the error of which it is the cause."""
+    """Raise the application's own exception instead of the error that it caused."""
     try:
         yield
     except LifespanUnsupported as error:
-        # It has no mode to advise.
+        # This interface has no mode, so the message must not suggest one.
         text = str(error).replace('; use mode "auto" to go on without one', "")
         raise LifespanNotSupported(
             text, message=error.message, swallowed=error.swallowed

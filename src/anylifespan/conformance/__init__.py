@@ -1,4 +1,4 @@
-"""The cases that servers and drivers are judged by, as ``anylifespan conform`` does."""
+"""The cases with which ``anylifespan conform`` judges servers and drivers."""
 
 from ._case import Case as Case
 from ._case import Source as Source
@@ -6,5 +6,6 @@ from ._case import Strength as Strength
 from ._case import Verdict as Verdict
 from ._cases import in_order as _in_order
 
-#: All cases, by topic. The tests of a driver are parametrised by those with ``for_drivers``.
+#: All cases, in the order of their topics. Parametrise the tests of a driver by the cases whose
+#: ``for_drivers`` is true.
 cases: tuple[Case, ...] = _in_order()

@@ -1,8 +1,8 @@
-"""The application of the cases: plain ASGI, without a dependency, on asyncio and trio alike.
+"""The application that all cases use, in plain ASGI without dependencies, on asyncio and trio.
 
-A server imports a copy of this file, so it must run on its own, in whatever environment the server
-has. Its behaviour is chosen by name. It waits for flags where the kit decides when it goes on, and
-notes everything it sees.
+A server imports a copy of this file, so the file must work on its own, in whatever environment the
+server has. The application's behaviour is chosen by name. Where the kit decides when the
+application continues, the application waits for a flag. The application notes everything it sees.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Files:
         return os.path.exists(os.path.join(self._directory, flag))
 
     def take(self, flag: str) -> bool:
-        """Whether it was set; it is not any more, so that only one worker takes it."""
+        """Clear a flag, so that only one worker takes it, and return whether it was set."""
         try:
             os.unlink(os.path.join(self._directory, flag))
         except FileNotFoundError:
@@ -49,10 +49,10 @@ class Files:
 
 
 class Application:
-    """An ASGI 3 application whose lifespan behaves as its name says.
+    """An ASGI 3 application whose lifespan has one of several behaviours.
 
-    :param behaviour: one of :data:`LIFESPANS`
-    :param files: takes its notes, and has its flags
+    :param behaviour: the name of one of :data:`LIFESPANS`
+    :param files: the application's notes and flags
     """
 
     def __init__(self, behaviour: str, files: Any) -> None:
@@ -131,7 +131,7 @@ class Application:
 
 
 class Lifespan:
-    """One call with the scope of the lifespan: all that passes is noted."""
+    """One call with the lifespan scope, which notes all events and messages."""
 
     def __init__(self, app: Application, scope: Any, receive: Any, send: Any) -> None:
         self.scope = scope
@@ -154,7 +154,7 @@ class Lifespan:
             raise
 
     async def try_to_send(self, kind: str, **more: Any) -> None:
-        """Send what the server should refuse, and go on if it does."""
+        """Send a message that the server should refuse, and continue if the server does so."""
         with suppress(Exception):  # it was noted
             await self.send(kind, **more)
 
@@ -170,7 +170,7 @@ class Lifespan:
         await self.send("lifespan.startup.complete")
 
     async def receive_shutdown(self) -> None:
-        """Receive events until it is that of the shutdown."""
+        """Receive events until the shutdown event arrives."""
         while await self.receive() != {"type": "lifespan.shutdown"}:
             pass
 
@@ -392,7 +392,7 @@ async def sleep(seconds: float) -> None:
 
 
 def _backend() -> Any:
-    """The library whose event loop runs this."""
+    """Return the library whose event loop is running."""
     trio = sys.modules.get("trio")
     if trio is not None and _is_run_by(trio):
         return trio
@@ -410,7 +410,10 @@ def _is_run_by(trio: Any) -> bool:
 
 
 def _event_loop() -> Any:
-    """An object that stands for it, itself and not its id: another one may get that."""
+    """Return an object that identifies the running event loop.
+
+    An id would not do, because another event loop may have the same id later.
+    """
     backend = _backend()
     if backend.__name__ == "trio":
         return backend.lowlevel.current_trio_token()
@@ -418,7 +421,7 @@ def _event_loop() -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold of it."""
+    """Return a value in a form that JSON can represent."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)

@@ -1,4 +1,4 @@
-"""What a case is, and how it judges."""
+"""Cases, and how they judge what happened in a scenario."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ._play import drive
 from ._record import Record
 from ._scenario import Scenario
 
-# Seconds that a server or a driver has to go on, before it counts as hanging.
+# Seconds to wait for a server or a driver before it counts as hanging.
 PATIENCE = 8.0
 
 _ASGI = "https://asgi.readthedocs.io/en/latest/specs"
 
 
 class Strength(Enum):
-    """Whose word a case is.
+    """How binding a case is.
 
-    Failures of what the specification requires are faults, also where it says "should". What is
-    advised comes from this library: the specification is silent, or leaves it open. What is
-    informative says how an implementation reads the specification, where more than one reading is
-    right.
+    A required case comes from the specification. Failing it is a fault, even where the
+    specification says "should". An advised case comes from this library, where the specification
+    is silent or leaves the choice open. An informative case reports how an implementation reads
+    the specification, where more than one reading is right.
     """
 
     REQUIRED = "required"
@@ -37,10 +37,10 @@ class Strength(Enum):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a case comes from.
+    """The text that a case is based on.
 
-    :ivar text: the section, with its verb if it has one
-    :ivar url: its address, if it has one
+    :ivar text: the section, with its verb, if any
+    :ivar url: the section's address, if any
     """
 
     text: str
@@ -51,20 +51,20 @@ class Source:
 
 
 def lifespan_spec(section: str, verb: str = "") -> Source:
-    """A section of the lifespan protocol 2.0.
+    """Return a section of the lifespan protocol 2.0 as the source of a case.
 
-    :param verb: ``"must"`` or ``"should"``, if it has one
+    :param verb: the section's verb, such as ``"must"`` or ``"should"``, if any
     """
     return _spec("ASGI lifespan 2.0", "lifespan.html", section, verb)
 
 
 def http_spec(section: str, verb: str = "") -> Source:
-    """A section of the HTTP and WebSocket protocol 2.5."""
+    """Return a section of the HTTP and WebSocket protocol 2.5 as the source of a case."""
     return _spec("ASGI HTTP and WebSocket 2.5", "www.html", section, verb)
 
 
 def asgi_spec(section: str, verb: str = "") -> Source:
-    """A section of ASGI 3.0."""
+    """Return a section of ASGI 3.0 as the source of a case."""
     return _spec("ASGI 3.0", "main.html", section, verb)
 
 
@@ -76,7 +76,7 @@ def _spec(title: str, page: str, section: str, verb: str) -> Source:
 
 
 def row(*numbers: int | str) -> Source:
-    """Rows of this library's tables, in docs/semantics.md."""
+    """Return rows of this library's tables, in docs/semantics.md, as the source of a case."""
     listed = " and ".join(map(str, numbers))
     return Source(f"anylifespan, docs/semantics.md, row{'s' * (len(numbers) > 1)} {listed}")
 
@@ -86,12 +86,12 @@ Outcome = Literal["passed", "failed", "skipped", "error"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a case.
+    """The result of judging a case.
 
-    :ivar outcome: ``"passed"``, ``"failed"``, ``"skipped"`` if it does not apply, or ``"error"``
-        if it could not be judged
-    :ivar seen: what was seen instead of what was expected, or why it was not judged
-    :ivar output: what was written and logged in its scenario
+    :ivar outcome: ``"passed"``, ``"failed"``, ``"skipped"`` if the case does not apply, or
+        ``"error"`` if the case could not be judged
+    :ivar seen: what was seen instead of what was expected, or why the case was not judged
+    :ivar output: what was written and logged in the case's scenario
     """
 
     case: Case
@@ -101,19 +101,19 @@ class Verdict:
 
 
 class Failed(Exception):
-    """What was seen instead."""
+    """Raised if a case fails, with what was seen instead."""
 
     outcome: Outcome = "failed"
 
 
 class Skipped(Exception):
-    """Why a case does not apply."""
+    """Raised if a case does not apply, with the reason."""
 
     outcome: Outcome = "skipped"
 
 
 class CannotJudge(Exception):
-    """Why a case could not be judged."""
+    """Raised if a case cannot be judged, with the reason."""
 
     outcome: Outcome = "error"
 
@@ -125,12 +125,12 @@ Judge = Callable[[Record], None]
 class Case:
     """One thing that servers and drivers are expected to do.
 
-    :ivar name: ``"topic.what-is-expected"``; it stays the same from release to release
+    :ivar name: ``"topic.what-is-expected"``, which stays the same from release to release
     :ivar sentence: what is expected
-    :ivar strength: whether the specification requires it
-    :ivar source: where it comes from
-    :ivar for_servers: whether servers can be judged
-    :ivar for_drivers: whether drivers can be judged
+    :ivar strength: whether the specification requires what is expected
+    :ivar source: where the case comes from
+    :ivar for_servers: whether the case can judge servers
+    :ivar for_drivers: whether the case can judge drivers
     """
 
     name: str
@@ -150,7 +150,7 @@ class Case:
         return self.name.partition(".")[0]
 
     def verdict(self, record: Record) -> Verdict:
-        """Judge what happened in its scenario."""
+        """Judge what happened in the case's scenario."""
         outcome: Outcome = "passed"
         seen = ""
         try:
@@ -161,13 +161,15 @@ class Case:
         return Verdict(self, outcome, seen, record.output)
 
     async def check(self, driver: Driver, *, patience: float = PATIENCE) -> Verdict:
-        """Put a driver through this case, in the running event loop.
+        """Run this case with a driver, in the running event loop.
 
-        :param driver: takes an application, and returns an asynchronous context manager which
-            yields an object with ``app`` and ``state``
-        :param patience: seconds that it may take
-        :return: a verdict that has passed, or was skipped since the driver does not offer the state
-        :raises AssertionError: if the driver does not do what is expected, with what it did instead
+        :param driver: a callable that takes an application and returns an asynchronous context
+            manager, which yields an object with ``app`` and ``state``
+        :param patience: seconds that the driver may take
+        :return: the verdict, which is ``"passed"``, or ``"skipped"`` because the driver does not
+            offer the state
+        :raises AssertionError: if the driver does not do what is expected; the message says what
+            the driver did instead
         :raises ValueError: if the case is not for drivers
         """
         if not self.for_drivers:
@@ -193,10 +195,10 @@ def case(
     servers: bool = True,
     drivers: bool = True,
 ) -> Callable[[Judge], Judge]:
-    """Make a case of a function that judges; its docstring says what is expected.
+    """Create a case from a judging function, whose docstring says what is expected.
 
-    :param servers: whether servers are judged, if the scenario is for them
-    :param drivers: whether drivers are judged, if the scenario is for them
+    :param servers: whether the case judges servers, if the scenario is for servers
+    :param drivers: whether the case judges drivers, if the scenario is for drivers
     """
 
     def register(judge: Judge) -> Judge:
@@ -222,7 +224,7 @@ def registered() -> tuple[Case, ...]:
 
 
 def expect(condition: object, seen: str) -> None:
-    """Fail the case, unless this is so.
+    """Fail the case unless a condition holds.
 
     :param seen: what was seen instead
     """
@@ -230,7 +232,7 @@ def expect(condition: object, seen: str) -> None:
         raise Failed(seen)
 
 
-# What judges presuppose
+# What must have happened before a case can be judged
 
 
 def _whole(record: Record) -> None:
@@ -239,33 +241,36 @@ def _whole(record: Record) -> None:
 
 
 def answered(record: Record) -> None:
-    """Requests were answered, with a lifespan or without one."""
+    """Require that requests were answered, with or without a lifespan."""
     if not record.came_up:
         raise CannotJudge(f"it did not come up: it {record.how}")
 
 
 def called(record: Record) -> None:
-    """The lifespan was run at all: otherwise only one case says that it was not."""
+    """Require that the lifespan was run.
+
+    If it was not, only one case reports that, and the others are skipped.
+    """
     if not record.lifespans:
         answered(record)
         raise Skipped("the application was never called with the lifespan scope")
 
 
 def served(record: Record) -> None:
-    """It came up with a lifespan."""
+    """Require that requests were answered, with a lifespan."""
     called(record)
     answered(record)
 
 
 def stopped(record: Record) -> None:
-    """It was asked to shut down, after it came up."""
+    """Require that the application was asked to shut down after requests were answered."""
     served(record)
     if not record.was_asked_to_shut_down:
         raise Skipped("the application never received lifespan.shutdown")
 
 
 def with_websocket(record: Record) -> None:
-    """A WebSocket came to the application."""
+    """Require that the application received a WebSocket."""
     answered(record)
     if not record.noted("websocket"):
         why = record.seen.get("websocket")
@@ -273,21 +278,21 @@ def with_websocket(record: Record) -> None:
 
 
 def with_state(record: Record) -> None:
-    """It offers the state."""
+    """Require that the lifespan scope has a state."""
     served(record)
     if record.lifespans[0]["state"] is None:
         raise Skipped("the lifespan scope has no state")
 
 
-# What judges have in common
+# Checks that several cases share
 
 
 def ends(record: Record) -> None:
-    """It has ended, and did not have to be killed."""
+    """Expect that the server or driver has ended, and did not have to be killed."""
     expect(record.ended, f"it {record.how}")
 
 
 def nothing_is_refused(record: Record) -> None:
-    """send() took every message."""
+    """Expect that ``send()`` accepted every message."""
     refused = record.noted("refused")
     expect(not refused, f"send() raised {refused[0]['error']}" if refused else "")

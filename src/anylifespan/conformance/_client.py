@@ -1,4 +1,4 @@
-"""An HTTP client, small enough to need nothing but Python."""
+"""A small HTTP client that needs only the standard library."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def connection_to(port: int, timeout: float) -> http.client.HTTPConnection:
 
 
 def get(connection: http.client.HTTPConnection, path: str) -> int:
-    """The status of the answer, which is read.
+    """Send a GET request, read the whole response, and return its status.
 
-    :raises OSError: if there is none
-    :raises http.client.HTTPException: if it is broken off
+    :raises OSError: if there is no response
+    :raises http.client.HTTPException: if the response is broken off
     """
     connection.request("GET", path)
     response = connection.getresponse()

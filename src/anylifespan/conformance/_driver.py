@@ -1,4 +1,4 @@
-"""What is done inside a driver, in this process."""
+"""An application that a driver runs in this process."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ._application import TICK
 from ._record import Record
 
 Driver = Callable[[Any], AbstractAsyncContextManager[Any]]
-# What is done while the driver is entered.
+# What is done inside the driver's block.
 Body = Callable[["Driven"], Awaitable[None]]
 Cancel = Callable[[], None]
-# A flag that an application waits for is set after this many looks, but for one that never is.
+# The flags "go", "stop" and "answer" count as set after this many looks.
 _LOOKS = 20
 
 
@@ -45,11 +45,11 @@ class Memory:
 
 
 class Driven:
-    """An application whose driver was entered.
+    """An application inside the driver's block.
 
-    :param running: what the driver has yielded, with ``app`` and ``state``
-    :ivar cancel: cancels whoever has entered the driver
-    :ivar patience: seconds that the driver has to do something
+    :param running: the object that the driver has yielded, with ``app`` and ``state``
+    :ivar cancel: cancels the code that has entered the driver
+    :ivar patience: seconds to wait for the application to note something
     """
 
     def __init__(

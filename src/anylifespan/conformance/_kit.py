@@ -1,4 +1,4 @@
-"""Runs the scenarios of cases side by side, and judges what happened."""
+"""Run the scenarios of cases side by side, and judge what happened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ._case import Case, Verdict
 from ._play import play
 from ._process import Processes, sigint_not_ignored
 
-# Judges cases that share a scenario, with a process that runs among others.
+# Judges cases that share a scenario, with a process that is added to the running processes.
 Judge = Callable[[Sequence[Case], Processes], list[Verdict]]
 
 
@@ -18,10 +18,10 @@ class CannotRun(Exception):
 
 
 def judge(cases: Iterable[Case], judge_together: Judge, *, jobs: int) -> Iterator[Verdict]:
-    """Judge cases, and yield the verdicts as they come.
+    """Judge cases, and yield each verdict as soon as there is one.
 
-    :param jobs: how many scenarios are played at a time
-    :raises CannotRun: if none can be
+    :param jobs: how many scenarios are run at the same time
+    :raises CannotRun: if the server or driver cannot be run at all
     """
     by_scenario: dict[int, list[Case]] = {}
     for case in cases:
@@ -33,15 +33,15 @@ def judge(cases: Iterable[Case], judge_together: Judge, *, jobs: int) -> Iterato
             for future in as_completed(futures):
                 yield from future.result()
         finally:
-            # Whatever the reason, no thread is waited for that waits for its server.
+            # Whatever the reason, do not wait for threads that are waiting for their servers.
             pool.shutdown(wait=False, cancel_futures=True)
             among.kill()
 
 
 def of_server(command: Sequence[str], *, patience: float) -> Judge:
-    """For a server that is started by a command.
+    """Return a function that judges cases with a server, which a command starts.
 
-    :param patience: seconds that it has to go on
+    :param patience: seconds to wait for the server before it counts as hanging
     """
 
     def judge_together(cases: Sequence[Case], among: Processes) -> list[Verdict]:

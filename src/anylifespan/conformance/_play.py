@@ -1,4 +1,4 @@
-"""Puts a server or a driver through a scenario."""
+"""Put a server or a driver through a scenario."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ._server import Server
 def play(command: Sequence[str], scenario: Scenario, patience: float, among: Processes) -> Record:
     """Put a server through a scenario.
 
-    :param command: with the fields that :class:`Server` fills in
-    :param patience: seconds that it has to go on
-    :param among: the processes that it runs with
+    :param command: the server's command, with the fields that :class:`Server` fills in
+    :param patience: seconds to wait for the server before it counts as hanging
+    :param among: the running processes, to which the server is added
     :raises OSError: if the command cannot be run
     """
     with Server(
@@ -51,7 +51,7 @@ def _play(server: Server, scenario: Scenario) -> None:
 async def drive(driver: Driver, scenario: Scenario, patience: float) -> Record:
     """Put a driver through a scenario, in the running event loop.
 
-    :param patience: seconds that it may take in all
+    :param patience: seconds that the whole scenario may take
     """
     assert scenario.body is not None  # noqa: S101 - only cases for drivers are judged by it
     record = Record()
@@ -88,7 +88,7 @@ async def drive(driver: Driver, scenario: Scenario, patience: float) -> Record:
 
 @contextmanager
 def _captured() -> Iterator[StringIO]:
-    """What is written and logged meanwhile."""
+    """Capture what is written and logged inside the block."""
     output = StringIO()
     handler = logging.StreamHandler(output)
     root = logging.getLogger()

@@ -1,4 +1,4 @@
-"""A server as a process, with all the processes that it starts."""
+"""A server process, with all the processes that it starts."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from pathlib import Path
 
 from ._client import HOST, TICK
 
-# Seconds for what does not take long, on the slowest machine.
+# Seconds for operations that do not take long, even on the slowest machine.
 LIMIT = 30.0
-# Seconds that processes have to notice that the one which started them has ended.
+# Seconds for processes to notice that the process which started them has ended.
 _STRAGGLERS = 5.0
 
 
 @contextmanager
 def sigint_not_ignored() -> Iterator[None]:
-    """Have processes that are started meanwhile begin with SIGINT as a terminal has it.
+    """Start processes inside the block with the SIGINT handling that they have in a terminal.
 
-    A shell has its background jobs ignore it, and so would their processes, and some servers.
+    A shell starts its background jobs with SIGINT ignored. The processes that a job starts would
+    inherit that, and some servers would then ignore SIGINT, too.
     """
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if not ignored or threading.current_thread() is not threading.main_thread():
@@ -39,7 +40,7 @@ def sigint_not_ignored() -> Iterator[None]:
 
 
 class Processes:
-    """Those that run, whichever thread waits for them."""
+    """The running processes, whichever threads wait for them."""
 
     def __init__(self) -> None:
         self._running: set[Process] = set()
@@ -54,18 +55,18 @@ class Processes:
         self._running.discard(process)
 
     def kill(self) -> None:
-        """Kill all of them, and those started later, so that no thread waits for its own."""
+        """Kill all processes, even those that are added later, so that no thread has to wait."""
         self._are_killed = True
         for process in tuple(self._running):
             process.kill_group()
 
 
 class Process:
-    """A process that runs, and all that it has written.
+    """A running process, and everything that it has written.
 
-    :param among: the processes that it runs with
-    :param directory: where it runs, if not here
-    :ivar output: the lines that it has written so far
+    :param among: the running processes, to which this one is added
+    :param directory: the working directory, if not the current one
+    :ivar output: the lines that the process has written so far
     :raises OSError: if the command cannot be run
     """
 
@@ -107,7 +108,7 @@ class Process:
         self._popen.send_signal(number)
 
     def wait_ended(self, limit: float) -> int | None:
-        """Its status; None if it has not ended within these seconds."""
+        """Wait for the process to end, and return its status, or None after ``limit`` seconds."""
         try:
             status = self._popen.wait(limit)
         except subprocess.TimeoutExpired:
@@ -116,7 +117,10 @@ class Process:
         return status
 
     def leaves_processes(self) -> bool:
-        """Whether others are left of it; a moment is given to those that only notice its end."""
+        """Return whether processes that this one has started are still running.
+
+        The processes have a few seconds to notice that this process has ended.
+        """
         deadline = time.monotonic() + _STRAGGLERS
         while time.monotonic() < deadline:
             try:
@@ -127,7 +131,7 @@ class Process:
         return True
 
     def kill(self) -> None:
-        """End whatever is left of it."""
+        """Kill the process and all processes that it has started, and clean up."""
         self.kill_group()
         self._among.discard(self)
         self._popen.wait(LIMIT)
@@ -141,9 +145,10 @@ class Process:
 
 
 class Port:
-    """A free TCP port, which no other one of these has until it is given back.
+    """A free TCP port, which no other instance uses until it is given back.
 
-    It is below those that systems give to connections, any of which may come before the server.
+    The port is below the range from which systems choose ports for outgoing connections. A
+    connection could otherwise take the port before the server does.
 
     :ivar number: the port
     """
@@ -151,7 +156,7 @@ class Port:
     def __init__(self) -> None:
         while True:
             self.number = random.randrange(20_000, 32_000)  # noqa: S311 - it need not be secret
-            # Held for UDP, it stays free for TCP, and whoever else looks for one passes it over.
+            # While held for UDP, the port stays free for TCP, and other instances do not choose it.
             self._held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             try:
                 self._held.bind((HOST, self.number))

@@ -12,16 +12,17 @@ Note = dict[str, Any]
 class Record:
     """What the application noted, and what was seen from outside.
 
-    :ivar notes: what the application noted, in that order
+    :ivar notes: what the application noted, in order
     :ivar came_up: whether requests were answered, or the driver was entered
-    :ivar answers: the status of each request by its path; None if it was not answered
-    :ivar ended: whether it has ended, so that it need not be killed
-    :ivar failed: whether it ended as a failure: with an exit status, or an exception
-    :ivar how: in words how it ended
+    :ivar answers: the status of each response, by the path of its request; None if the request
+        was not answered
+    :ivar ended: whether the server or driver has ended, and need not be killed
+    :ivar failed: whether the server's exit status was a failure, or the driver raised
+    :ivar how: how the server or driver ended, in words
     :ivar seen: what else was seen, by name
-    :ivar left: whether processes were left
-    :ivar broken_off: why a server could not be put through all of it
-    :ivar output: what it wrote and logged, with its exceptions
+    :ivar left: whether processes were left running
+    :ivar broken_off: why a server could not be put through the whole scenario
+    :ivar output: what the server or driver wrote and logged, with its exceptions
     """
 
     notes: list[Note] = field(default_factory=list)
@@ -36,7 +37,7 @@ class Record:
     output: str = ""
 
     def noted(self, what: str, **details: Any) -> list[Note]:
-        """The notes of this kind, with these details."""
+        """Return the notes of a kind that have these details."""
         return [
             note
             for note in self.notes
@@ -61,6 +62,6 @@ class Record:
         return bool(self.noted("sent", type=kind))
 
     def position(self, what: str, **details: Any) -> int | None:
-        """Where the first such note stands among all."""
+        """Return the index of the first such note among all notes, or None if there is none."""
         found = self.noted(what, **details)
         return self.notes.index(found[0]) if found else None

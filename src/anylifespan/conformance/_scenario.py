@@ -1,6 +1,7 @@
-"""What servers and drivers are put through; the cases judge what happened.
+"""The scenarios that servers and drivers are put through, before cases judge what happened.
 
-A scenario is for servers, for drivers, or for both. Many cases may share one, and it is run once.
+A scenario is for servers, for drivers, or for both. Several cases can share a scenario, which is
+then run only once.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from ._server import Server
 
 @dataclass(frozen=True)
 class Scenario:
-    """One of them.
+    """How the application behaves, and what is done with a server or inside a driver's block.
 
-    :ivar behaviour: of the application's lifespan
-    :ivar early: what is done with a server that has only been started
-    :ivar play: what is done with a server that answers requests; None if it need not
-    :ivar body: what is done inside a driver; None if it is not for drivers
-    :ivar workers: how many workers the server is to have
-    :ivar cancelled_after: seconds after which whoever enters the driver is cancelled
+    :ivar behaviour: the name of the behaviour of the application's lifespan
+    :ivar early: what is done with a server that has just been started
+    :ivar play: what is done with a server that answers requests; None if the server need not
+        answer requests
+    :ivar body: what is done inside the driver's block; None if the scenario is not for drivers
+    :ivar workers: how many workers the server should have
+    :ivar cancelled_after: seconds after which the code that enters the driver is cancelled
     """
 
     behaviour: str

@@ -1,4 +1,4 @@
-"""All scenarios: how the application behaves, and what is done with a server or inside a driver."""
+"""All scenarios, and the functions that do something with a server or inside a driver's block."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._process import LIMIT
 from ._scenario import Scenario
 from ._server import Refused, Server
 
-# Seconds that are given to what should not happen.
+# Seconds to wait for something that should not happen.
 MOMENT = 1.0
 
 
@@ -27,11 +27,11 @@ async def _nothing(driven: Driven) -> None:
 
 
 def _both(behaviour: str) -> Scenario:
-    """It starts, if it does, and stops."""
+    """Return a scenario that starts a server or driver, and stops it if it has started."""
     return Scenario(behaviour, play=_stop, body=_nothing)
 
 
-# It behaves well, and there are requests of all kinds.
+# The application behaves well, and there are requests of all kinds.
 
 
 def _serve(server: Server) -> None:
@@ -62,7 +62,7 @@ WELL = Scenario("behaves well", play=_serve, body=_serve_in_driver)
 
 
 def wait_called(server: Server) -> None:
-    """Wait for the event of the startup; a server that does not send it answers requests."""
+    """Wait until the application has received an event, or the server answers requests."""
 
     def is_up() -> bool:
         server.record.came_up = server.answers("/up", MOMENT / 2)
@@ -74,7 +74,7 @@ def wait_called(server: Server) -> None:
 def _ask_too_early(server: Server) -> None:
     wait_called(server)
     server.record.seen["took connections"] = server.takes_connections()
-    # That it ends meanwhile is a fault, too.
+    # If the server ends meanwhile, that is a fault, too.
     server.wait_until(lambda: server.answers("/early", MOMENT), MOMENT)
     server.set("go")
     server.wait_noted("sent", type="lifespan.startup.complete")
@@ -123,7 +123,7 @@ RETURNS_AT_ONCE = _asked("returns at once")
 RETURNS_AT_STARTUP = _asked("returns at startup")
 ANSWERS_HTTP = _asked("answers as if it were http")
 
-# What applications must not send, and what they may
+# Messages that applications must not send, and messages that they may send
 
 UNKNOWN_MESSAGE = _asked("sends an unknown message")
 WRONG_MESSAGE = _both("sends a message that is no string")
@@ -132,7 +132,7 @@ STARTED_TWICE = _asked("repeats that it has started")
 STOPPED_UNASKED = _asked("completes the shutdown unasked")
 
 
-# While it serves
+# While requests are served
 
 
 def _add_to_state(server: Server) -> None:
@@ -232,7 +232,7 @@ def _interrupt(server: Server) -> None:
 INTERRUPTED = Scenario("behaves well", play=_interrupt)
 
 
-# Shutdowns with something open
+# Shutdowns with an open request, connection or WebSocket
 
 
 def _stop_with_request(server: Server) -> None:
@@ -310,7 +310,7 @@ WORKERS_FAIL = Scenario("fails to start", play=_stop, workers=2)
 WORKER_CRASHES = Scenario("crashes", early=wait_for_both, play=_worker_crashes, workers=2)
 
 
-# What whoever enters a driver does
+# What the code that enters a driver does
 
 ERROR = ValueError("conformance: the body failed")
 

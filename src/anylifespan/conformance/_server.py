@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._websocket import WebSocket
 
 MODULE = "lifespan_conformance"
-# Seconds for one request while the server starts: it may have bound its port long before.
+# Seconds for one request while the server starts, since it may have bound its port long before.
 _TRY = 2.0
 
 _APP = """\
@@ -35,21 +35,21 @@ app = Application({behaviour!r}, Files({directory!r}))
 
 
 class Refused(Exception):
-    """A WebSocket was not accepted."""
+    """Raised if the server does not accept a WebSocket."""
 
 
 class Server:
-    """A server that runs, with the application of a scenario, as a context manager.
+    """A running server with a scenario's application, as a context manager.
 
-    :param command: what to run; ``{app}``, ``{host}``, ``{port}``, ``{workers}`` and
+    :param command: the command to run; ``{app}``, ``{host}``, ``{port}``, ``{workers}`` and
         ``{directory}`` are filled in
-    :param behaviour: of the application's lifespan
-    :param workers: how many workers it is to have
-    :param patience: seconds that it has to go on, before it counts as hanging
-    :param among: the processes that it runs with
-    :ivar record: what happens
-    :ivar patience: the same
-    :ivar directory: where the application is
+    :param behaviour: the name of the behaviour of the application's lifespan
+    :param workers: how many workers the server should have
+    :param patience: seconds to wait for the server before it counts as hanging
+    :param among: the running processes, to which the server is added
+    :ivar record: the record of what happens
+    :ivar patience: the parameter ``patience``
+    :ivar directory: the directory that contains the application
     :raises OSError: if the command cannot be run
     """
 
@@ -108,14 +108,14 @@ class Server:
         self._temporary.cleanup()
         self._port.give_back()
 
-    # The notes of the application, and its flags
+    # The application's notes and flags
 
     def notes(self) -> list[Note]:
         try:
             text = (self.directory / "notes").read_text()
         except FileNotFoundError:
             return []
-        # The last line may be only half there.
+        # The last line may be incomplete.
         return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
 
     def noted(self, what: str, **details: object) -> list[Note]:
@@ -125,7 +125,7 @@ class Server:
         (self.directory / flag).touch()
 
     def wait_until(self, done: Callable[[], object], limit: float | None = None) -> None:
-        """Wait until this is so, or the process has ended, or there is no patience any more."""
+        """Wait until a condition holds, the process has ended, or the time limit has passed."""
         deadline = time.monotonic() + (self.patience if limit is None else limit)
         while not (done() or self.has_ended or time.monotonic() > deadline):
             time.sleep(TICK)  # there is nothing to wait for
@@ -133,12 +133,13 @@ class Server:
     def wait_noted(self, what: str, **details: object) -> None:
         self.wait_until(lambda: self.noted(what, **details))
 
-    # How it starts
+    # How the server starts
 
     def comes_up(self) -> bool:
-        """Wait until it answers requests; not beyond its patience, once its application is asked.
+        """Wait until the server answers requests, and return whether it does.
 
-        A server that binds its port first lets a request wait, so it is asked again and again.
+        The limit is ``patience``, counted from the first call of the application. A server that
+        binds its port first keeps requests waiting, so requests are sent again and again.
         """
         deadline = time.monotonic() + LIMIT
         is_asked = False
@@ -160,7 +161,7 @@ class Server:
         return self.record.came_up
 
     def answers(self, path: str, timeout: float) -> bool:
-        """Whether it answers a request within these seconds."""
+        """Return whether the server answers a request within ``timeout`` seconds."""
         with closing(connection_to(self.port, max(TICK, timeout))) as connection:
             try:
                 return get(connection, path) == http.HTTPStatus.OK
@@ -170,7 +171,7 @@ class Server:
     # Requests
 
     def get(self, *paths: str) -> None:
-        """Ask for these, on one connection; the first that is not answered ends it."""
+        """Request these paths on one connection, and stop at the first that is not answered."""
         with (
             closing(connection_to(self.port, self.patience)) as connection,
             suppress(OSError, http.client.HTTPException),
@@ -180,11 +181,11 @@ class Server:
                 self.record.answers[path] = get(connection, path)
 
     def websocket(self, path: str) -> WebSocket:
-        """An open WebSocket.
+        """Open a WebSocket.
 
-        :raises Refused: if the server does not accept it
+        :raises Refused: if the server does not accept the WebSocket
         """
-        # Whoever has drivers alone need not have wsproto.
+        # Users who only judge drivers do not need wsproto.
         from ._websocket import WebSocket
 
         return WebSocket(self.port, path, self.patience)
@@ -197,7 +198,7 @@ class Server:
                 return False
         return True
 
-    # How it ends
+    # How the server ends
 
     @property
     def has_ended(self) -> bool:
@@ -212,12 +213,15 @@ class Server:
         self._process.signal(number)
 
     def stop(self) -> None:
-        """Have it stop as supervisors do, and wait for its end."""
+        """Stop the server as supervisors do, and wait until it has ended."""
         self.signal(signal.SIGTERM)
         self.wait_ended()
 
     def wait_ended(self) -> None:
-        """Wait for its end, and record how long that took from the last signal, or from now."""
+        """Wait until the server has ended, and record how it ended and how long that took.
+
+        The time is counted from the last signal, or from this call if there was no signal.
+        """
         record = self.record
         since = time.monotonic() if self._since is None else self._since
         status = self._process.wait_ended(self.patience)
@@ -225,7 +229,7 @@ class Server:
             record.how = f"was still running after {self.patience:g} seconds"
             return
         record.ended = True
-        # Some end by the signal that they were sent, and shells say so in this way.
+        # Some servers die of the signal that was sent. Shells report that as 128 plus the signal.
         by_signal = {-signal.SIGTERM, 128 + signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT}
         record.seen["status"] = status
         record.seen["seconds"] = time.monotonic() - since
@@ -235,7 +239,7 @@ class Server:
 
 
 def filled_in(command: Sequence[str], fields: dict[str, str]) -> list[str]:
-    """A command with its fields; other braces stay as they are."""
+    """Fill in the fields of a command, and leave other braces as they are."""
     parts = []
     for part in command:
         for name, value in fields.items():

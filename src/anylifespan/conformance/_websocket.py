@@ -1,4 +1,4 @@
-"""A WebSocket client, on wsproto."""
+"""A WebSocket client that uses wsproto."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class WebSocket:
     """An open WebSocket, as a context manager.
 
     :param timeout: seconds to wait for each event
-    :raises Refused: if it is not accepted
-    :raises OSError: if it is not answered
+    :raises Refused: if the server does not accept the WebSocket
+    :raises OSError: if the server does not answer
     """
 
     def __init__(self, port: int, path: str, timeout: float) -> None:
@@ -62,14 +62,14 @@ class WebSocket:
         self._socket.close()
 
     def close(self) -> None:
-        """Close it as the protocol has it, and wait until the server has done so, too."""
+        """Close the WebSocket with a close frame, and wait until the server has closed it, too."""
         self._send(CloseConnection(code=1000))
         self.wait_closed()
 
     def wait_closed(self) -> int | None:
-        """Wait until the server has closed it, or has ended it without a word.
+        """Wait until the server has closed the WebSocket, or has dropped the connection.
 
-        :return: the code that it was closed with, if any
+        :return: the code with which the server closed the WebSocket, if any
         """
         try:
             event = self._next(CloseConnection)
@@ -85,7 +85,7 @@ class WebSocket:
         self._socket.sendall(self._protocol.send(event))
 
     def _next(self, *kinds: type[Event]) -> Event | None:
-        """The next event of these kinds; None at the end of the connection."""
+        """Return the next event of these kinds, or None at the end of the connection."""
         deadline = time.monotonic() + self._timeout
         while time.monotonic() < deadline:
             for event in self._protocol.events():

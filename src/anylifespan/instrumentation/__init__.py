@@ -1,4 +1,4 @@
-"""Hooks for what happens to every lifespan of the process: traces, metrics and structured logs.
+"""Hooks for events in all lifespans of the process: traces, metrics and structured logs.
 
 ::
 
@@ -7,8 +7,8 @@
 
     set_hooks([OpenTelemetryHook()])
 
-A hook is any callable that takes :class:`LifespanDetails`. Each module of this package needs the
-tool that it is named after, and nothing else does.
+A hook is any callable that takes :class:`LifespanDetails`. Each module in this package needs the
+tool that it is named after. Nothing else in this library needs these tools.
 """
 
 from __future__ import annotations

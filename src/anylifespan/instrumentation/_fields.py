@@ -1,4 +1,4 @@
-"""The fields of a structured log, and the names of its events."""
+"""The fields and the event names of structured logs."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _LEVELS = {
 
 
 def name_of(details: LifespanDetails) -> str:
-    """Such as ``lifespan.startup.begins`` or ``lifespan.startup.complete``."""
+    """Return an event's name, such as ``lifespan.startup.begins``."""
     return f"lifespan.{details.phase}.{details.outcome or 'begins'}"
 
 
 def level_of(details: LifespanDetails) -> int:
-    """One of the levels of :mod:`logging`."""
+    """Return an event's level, as a level of :mod:`logging`."""
     return _LEVELS.get(details.outcome or "", logging.INFO)
 
 
 def facts_of(details: LifespanDetails) -> dict[str, Any]:
-    """Which lifespan it is, and the line where the application was waiting, if it timed out."""
+    """Return fields that identify the lifespan and, after a timeout, the line that was waiting."""
     facts: dict[str, Any] = {
         "application": details.application,
         "backend": details.backend,
@@ -39,7 +39,7 @@ def facts_of(details: LifespanDetails) -> dict[str, Any]:
 
 
 def fields_of(details: LifespanDetails) -> dict[str, Any]:
-    """What there is to say besides the name, without what is empty."""
+    """Return all fields of an event except its name, without empty ones."""
     fields = facts_of(details)
     if details.part_of is not None:
         fields["part_of"] = details.part_of
@@ -49,5 +49,5 @@ def fields_of(details: LifespanDetails) -> dict[str, Any]:
 
 
 def prefixed(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same, where the names stand among those of others."""
+    """Return the fields with ``lifespan.`` in front of each name, to avoid clashes."""
     return {f"lifespan.{name}": value for name, value in fields.items()}

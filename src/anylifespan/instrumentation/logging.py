@@ -9,15 +9,15 @@ from ._fields import fields_of, level_of, name_of, prefixed
 
 
 class LoggingHook:
-    """Logs what happens to a lifespan, with its fields in ``extra``.
+    """Logs the events of each lifespan, with their fields in ``extra``.
 
-    The message is a name, ``lifespan.startup.begins`` or ``lifespan.startup.complete``. The fields
-    are attributes of the record: ``lifespan.application``, ``lifespan.backend``,
-    ``lifespan.seconds``, ``lifespan.where``, ``lifespan.number`` and ``lifespan.part_of``. What
-    goes well has the level INFO, a failure or a timeout ERROR, a crash CRITICAL, with the
-    exception.
+    The message is the event's name, such as ``lifespan.startup.begins`` or
+    ``lifespan.startup.complete``. The fields are attributes of the record:
+    ``lifespan.application``, ``lifespan.backend``, ``lifespan.seconds``, ``lifespan.where``,
+    ``lifespan.number`` and ``lifespan.part_of``. Successes have level INFO, failures and timeouts
+    ERROR, and crashes CRITICAL, with the exception.
 
-    :param logger: where to; by default ``logging.getLogger("anylifespan.events")``
+    :param logger: the logger to use; by default ``logging.getLogger("anylifespan.events")``
     """
 
     def __init__(self, logger: logging.Logger | None = None) -> None:

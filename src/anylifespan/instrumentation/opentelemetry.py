@@ -20,25 +20,25 @@ _GOOD = ("complete", "unsupported")
 class OpenTelemetryHook:
     """Traces each startup and each shutdown as a span, and reports a crash as an event.
 
-    The spans are ``lifespan startup`` and ``lifespan shutdown``. Each is current for what the
-    application does in that phase, so that its own spans are found beneath, and ends with it: none
-    lasts while the application serves, and requests do not get it as their parent. A failure is an
-    error of its span, with the exception. A crash is the log record ``lifespan.crash`` with the
-    severity FATAL.
+    The spans are ``lifespan startup`` and ``lifespan shutdown``. Each span is current while the
+    application runs that phase, so the application's own spans become its children. The span ends
+    with the phase: no span lasts while the application serves, and no span becomes the parent of
+    requests. A failure sets the span's status to error, and the exception is recorded. A crash is
+    the log record ``lifespan.crash`` with severity FATAL.
 
     The attributes are ``lifespan.application``, ``lifespan.backend``, ``lifespan.outcome``,
-    ``lifespan.number`` (in this process) and, if it timed out, ``lifespan.where``.
+    ``lifespan.number`` (in this process) and, after a timeout, ``lifespan.where``.
 
-    When a lifespan is over, what the providers still hold is exported, and the event loop waits for
-    that: the process may be about to end, perhaps by a signal.
+    When a lifespan is over, the providers export the data that they still hold. The event loop
+    waits for the export, since the process may be about to end, perhaps by a signal.
 
-    It needs opentelemetry-api 1.35 or newer.
+    The hook needs opentelemetry-api 1.35 or newer.
 
-    :param tracer_provider: where spans go; by default the global one
-    :param logger_provider: where events go; by default the global one
-    :param flush_timeout: seconds that each provider may take to export what it holds, when a
-        lifespan is over; 0 leaves it alone
-    :raises TypeError, ValueError: if ``flush_timeout`` is no number of seconds
+    :param tracer_provider: where spans go; by default the global provider
+    :param logger_provider: where events go; by default the global provider
+    :param flush_timeout: seconds that each provider may take to export its data when a lifespan is
+        over; 0 to skip the export
+    :raises TypeError, ValueError: if ``flush_timeout`` is not a number of seconds
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class OpenTelemetryHook:
 
 @contextmanager
 def _current(span: trace.Span) -> Iterator[None]:
-    # No tokens are used: it may be left in another task than it was entered in.
+    # No tokens are used, since the block may be left in a different task than it was entered in.
     before = context.get_current()
     context.attach(trace.set_span_in_context(span))
     try:
@@ -112,7 +112,7 @@ def _current(span: trace.Span) -> Iterator[None]:
 
 
 def _exception(error: BaseException) -> dict[str, str]:
-    """As the semantic conventions have it for an exception in a log record."""
+    """Return an exception's attributes for a log record, following the semantic conventions."""
     return {
         "exception.type": f"{type(error).__module__}.{type(error).__qualname__}",
         "exception.message": str(error),

@@ -8,17 +8,17 @@ from .._core.hooks import LifespanDetails
 
 
 class PrometheusHook:
-    """Keeps how long lifespans took, and how they ended.
+    """Records how long startups and shutdowns took, and how they ended.
 
-    - ``anylifespan_startup_seconds``, ``anylifespan_shutdown_seconds``: how long the latest one
-      took, whatever its outcome; labels ``application`` and ``backend``. With several worker
-      processes it is the slowest one's
+    - ``anylifespan_startup_seconds``, ``anylifespan_shutdown_seconds``: how long the latest startup
+      or shutdown took, whatever its outcome; labels ``application`` and ``backend``. With several
+      worker processes, the slowest worker's time
     - ``anylifespan_phases_total``: how many startups and shutdowns have ended, and how many
       applications have crashed; labels ``application``, ``backend``, ``phase`` and ``outcome``, as
       in :class:`~anylifespan.instrumentation.LifespanDetails`
 
-    :param registry: where to; by default the global one of ``prometheus_client``
-    :raises ValueError: if there are metrics of these names in the registry
+    :param registry: the registry for the metrics; by default ``prometheus_client``'s global one
+    :raises ValueError: if the registry already has metrics with these names
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:

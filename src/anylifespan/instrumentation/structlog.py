@@ -11,14 +11,14 @@ from ._fields import fields_of, level_of, name_of
 
 
 class StructlogHook:
-    """Logs what happens to a lifespan, as events of structlog.
+    """Logs the events of each lifespan with structlog.
 
-    The event is a name, ``lifespan.startup.begins`` or ``lifespan.startup.complete``, and
-    ``application``, ``backend``, ``seconds``, ``where``, ``number`` and ``part_of`` are its
-    fields. What goes well has the level info, a failure or a timeout error, a crash critical, with
-    the exception as ``exc_info``.
+    The event is a name such as ``lifespan.startup.begins`` or ``lifespan.startup.complete``. Its
+    fields are ``application``, ``backend``, ``seconds``, ``where``, ``number`` and ``part_of``.
+    Successes have level info, failures and timeouts error, and crashes critical, with the exception
+    as ``exc_info``.
 
-    :param logger: where to; by default ``structlog.get_logger("anylifespan")``
+    :param logger: the logger to use; by default ``structlog.get_logger("anylifespan")``
     """
 
     def __init__(self, logger: Any = None) -> None:

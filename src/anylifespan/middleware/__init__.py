@@ -1,4 +1,4 @@
-"""This library's lifespan under any server: for applications whose server cannot be changed."""
+"""Middleware that runs an application's lifespan with this library, under any server."""
 
 from __future__ import annotations
 
@@ -23,66 +23,69 @@ from ._run import RETRY_AFTER, UNAVAILABLE, Run
 
 @protected
 class LifespanMiddleware:
-    """An ASGI application around another, which drives the lifespan of that one::
+    """ASGI middleware that drives the lifespan of the application inside it::
 
         app = LifespanMiddleware(FastAPI(lifespan=lifespan), startup_timeout=20)
 
-    It answers the server's lifespan itself and runs the application's with
-    :class:`~anylifespan.LifespanManager`, so that everything an application can do means the same
-    under every server: there are timeouts, with the place where the application was stuck in the
-    server's log; a lifespan that dies is noticed; and requests see the context variables that were
-    set in the startup, and a state of their own.
+    The middleware answers the server's lifespan itself and runs the application's lifespan with
+    :class:`~anylifespan.LifespanManager`. So the application behaves the same under every server.
+    There are timeouts, and the server's log shows where the application was stuck. A crash of the
+    lifespan is noticed. Requests see the context variables that were set in the startup, and each
+    request has its own copy of the state.
 
-    Where the application object itself is needed, add it inside, which Starlette, FastAPI and their
-    like can do::
+    If you need the application object itself, add the middleware inside the application, as
+    Starlette, FastAPI and similar frameworks allow::
 
         app.add_middleware(LifespanMiddleware, startup_timeout=20)
 
-    Under a server that knows no lifespan (Daphne), or where it is mounted in another application,
-    the first request starts the application, and others that come meanwhile wait for that. A
-    WARNING says so. If it does not start, they are answered with 503, and the next request tries
-    again. It is shut down when the server's Twisted reactor stops; under any other server without a
-    lifespan it is cancelled when the event loop ends.
+    Under a server that does not support lifespans (Daphne), or if the middleware is mounted in
+    another application, the first request starts the application, and a WARNING is logged. Requests
+    that arrive during the startup wait for it. If the startup fails, all of these requests are
+    answered with 503, and the next request tries again. The application is shut down when the
+    server's Twisted reactor stops. Under any other server without lifespan support, the application
+    is cancelled when the event loop ends.
 
-    When the server is asked to stop during the startup, that is cancelled, so that one that hangs
-    ends at once, also without a limit. While a startup or a shutdown blocks the event loop, the log
-    says where, from a thread.
+    If the server is asked to stop during the startup, the startup is cancelled. So a startup that
+    hangs ends at once, even if it has no time limit. While a startup or a shutdown blocks the event
+    loop, a thread logs where.
 
-    One middleware may be driven by several servers at once, or by one after another: each gets a
-    lifespan of its own, and each request belongs to the one whose state it has.
+    Several servers may drive one middleware, at once or one after another. Each server has a
+    lifespan of its own, and each request belongs to the lifespan whose state it has.
 
     :param app: an ASGI application
     :param startup_timeout: seconds the startup may take; None for no limit
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
-    :param drain_timeout: seconds that open requests have from the moment when the server is asked
-        to stop, by SIGINT, SIGTERM or its supervisor. From then on :func:`~anylifespan.draining` is
-        set for them. When the time is over, they get a disconnect from ``receive()``, are cancelled
-        half a second later, and their responses are ended properly: by the last chunk, a WebSocket
-        by a close with code 1012, one that has not begun by 503. One with a ``Content-Length`` is
-        broken off. None: requests are never cut, and an endless stream keeps most servers from
-        ever running the shutdown
+    :param drain_timeout: seconds that open requests have to end once the server is asked to stop,
+        by SIGINT, SIGTERM or its supervisor. From then on, :func:`~anylifespan.draining` is set for
+        these requests. When the time is over, they receive a disconnect from ``receive()``. They
+        are cancelled half a second later, and their responses are ended properly: with the last
+        chunk, with close code 1012 for a WebSocket, or with 503 if the response has not started. A
+        response with a ``Content-Length`` is broken off. With None, requests are never cut, and an
+        endless stream keeps most servers from ever running the shutdown
     :param report_after: seconds after which a startup or a shutdown that is not over is logged,
-        with the application's own line where it is waiting; see
+        with the line of the application's own code that is waiting; see
         :class:`~anylifespan.LifespanManager`
-    :param start_in_background: have the server come up at once. Until the startup is complete,
-        requests are answered with 503 and ``Retry-After``. A startup that fails is then a crash;
-        see ``on_crash``
-    :param liveness_path: a path, as ``"/live"``, that is answered before the application is asked:
-        with 200, but 503 once it has crashed or failed to start, and its status as JSON
+    :param start_in_background: whether the server starts to serve at once, without waiting for the
+        startup. Until the startup is complete, requests are answered with 503 and ``Retry-After``.
+        A startup that fails is then treated as a crash; see ``on_crash``
+    :param liveness_path: a path such as ``"/live"`` that the middleware answers itself, with the
+        application's status as JSON: with 200, or with 503 once the application has crashed or
+        failed to start
     :param readiness_path: the same, but with 200 only while the application serves and the server
         is not being stopped
     :param mode: what to do with an application that has no lifespan; see
         :class:`~anylifespan.LifespanManager`
-    :param on_crash: what to do when the application's lifespan dies while it is serving, which is
-        logged in any case. ``"terminate"`` stops whoever drives it: a server process is sent the
-        signal by which it stops gracefully, and ends with status 1 (Hypercorn with 0, as always;
-        its drop-in does better), and anybody else (a test client,
-        :class:`~anylifespan.LifespanManager`) gets the exception, as if there were no middleware.
-        ``"log"`` goes on serving. A function, which may be asynchronous, is called with the
-        :exc:`LifespanCrashed`; it is cancelled when the server stops, which does not wait for one
-        that ignores this. If it calls ``sys.exit()``, the server stops as for ``"terminate"``. In
-        any case the server gets ``lifespan.shutdown.failed`` as the answer to its shutdown.
-    :raises TypeError: if ``app`` cannot be an ASGI application, or a parameter is of a wrong type
+    :param on_crash: what to do if the application's lifespan crashes while the application is
+        serving. The crash is always logged. ``"terminate"`` stops the driver. A server process is
+        sent the signal for a graceful stop, and ends with status 1 (Hypercorn always ends with 0;
+        ``anylifespan.servers.hypercorn`` avoids this). Any other driver (a test client,
+        :class:`~anylifespan.LifespanManager`) receives the exception, as if there were no
+        middleware. ``"log"`` continues to serve. A function, which may be asynchronous, is called
+        with the :exc:`LifespanCrashed`. The function is cancelled when the server stops, and the
+        server does not wait for a function that ignores the cancellation. If the function calls
+        ``sys.exit()``, the server stops as with ``"terminate"``. In any case, the server receives
+        ``lifespan.shutdown.failed`` in answer to its shutdown.
+    :raises TypeError: if ``app`` cannot be an ASGI application, or a parameter has a wrong type
     :raises ValueError: if an option is unknown, a path does not begin with a slash, or a number of
         seconds is negative or not a number
     """
@@ -118,8 +121,8 @@ class LifespanMiddleware:
         self._runs: Runs[ASGI3App] = Runs()  # how requests call the application in each
         Run(app, self._runs, {}, **self._options)  # raises now if an option is wrong
         self._health = Health(liveness_path, readiness_path)
-        # By the event loop, which is not to be kept from being collected; the last one of all is
-        # kept, to be asked how it ended.
+        # The latest run of each event loop, without keeping the event loop alive. The last run of
+        # all is kept, so that it can be asked how it ended.
         self._latest: WeakKeyDictionary[Any, ref[Run]] = WeakKeyDictionary()
         self._last: Run | None = None
         self._starts = StartsByRequest(repr(self), self._new_run)
@@ -129,22 +132,23 @@ class LifespanMiddleware:
 
     @property
     def phase(self) -> Phase:
-        """Where the application's lifespan is: the latest one in the running event loop."""
+        """The phase of the application's latest lifespan in the running event loop."""
         run = self._run()
         return Phase.IDLE if run is None else run.phase
 
     @property
     def crash(self) -> LifespanCrashed | None:
-        """How the application died while it was serving, or failed to start in the background.
+        """The application's crash while serving, or its failure to start in the background.
 
-        None if it did not. A host that has health checks of its own can raise it there.
+        None if neither has happened. A host with health checks of its own can raise this exception
+        in them.
         """
         run = self._run()
         return None if run is None else run.crash
 
     @property
     def draining(self) -> bool:
-        """Whether the server is being stopped, so that requests should come to their end."""
+        """Whether the server is being stopped, so that open requests should end."""
         run = self._run()
         return run is not None and run.draining
 
@@ -154,7 +158,7 @@ class LifespanMiddleware:
     @unprotected
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         if scope["type"] == "lifespan":
-            # If the server sends it after all, the application is not to run twice.
+            # If the server sends a lifespan after all, the application must not run twice.
             await self._starts.undo()
             run = self._new_run(scope, whole=current_lifespan(), server=find_server())
             return await run.answer(receive, send)
@@ -173,13 +177,16 @@ class LifespanMiddleware:
         run = self._run()
         is_down = self._runs.of(scope) is None and (run is None or run.failed_to_start)
         if is_down and self._health.is_asked_for_readiness(scope):
-            # No other request may come before it is ready.
+            # Perhaps no other request comes before the application is ready.
             await self._start_by_request(scope)
             run = self._run()
         await self._health.answer(scope, send, Phase.IDLE.value if run is None else run.status)
 
     async def _start_by_request(self, scope: Scope) -> bool:
-        """Whether it has started, or may; not in a server that ends and still takes requests."""
+        """Start the application, unless the server is about to end and still accepts requests.
+
+        :return: whether the application has started, as :meth:`StartsByRequest.start` returns it
+        """
         run = self._run()
         if run is not None and run.server_ends:
             return False
@@ -192,7 +199,7 @@ class LifespanMiddleware:
         return run
 
     def _run(self) -> Run | None:
-        """The latest in the running event loop; outside of one, in any."""
+        """Return the latest run in the running event loop, or outside an event loop, in any."""
         try:
             latest = self._latest.get(current_token())
         except RuntimeError:

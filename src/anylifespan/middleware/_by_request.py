@@ -1,4 +1,4 @@
-"""Starting an application by its first request, where no server does."""
+"""Starting an application on its first request, if the server does not start it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ._run import Run
 
 
 class _Start:
-    """A start under way, for which other requests wait."""
+    """A start that is under way, which other requests wait for."""
 
     def __init__(self) -> None:
         self.over = Event()
@@ -30,16 +30,16 @@ class _Start:
 
 @protected
 class StartsByRequest:
-    """The starts of one application, one in each event loop.
+    """Starts one application on its first request, separately in each event loop.
 
-    :param name: what to call it in the log
-    :param new_run: makes what drives it
+    :param name: the name to use in the log
+    :param new_run: creates the :class:`Run` that drives the application
     """
 
     def __init__(self, name: str, new_run: Callable[..., Run]) -> None:
         self._name = name
         self._new_run = new_run
-        # By the event loop.
+        # Keyed by event loop.
         self._under_way: WeakKeyDictionary[Any, _Start] = WeakKeyDictionary()
         self._up: WeakKeyDictionary[Any, ref[Run]] = WeakKeyDictionary()
         self._has_warned = False
@@ -47,9 +47,9 @@ class StartsByRequest:
     async def start(self, scope: Scope) -> bool:
         """Start the application, or wait for the request that does.
 
-        :param scope: that of the request
-        :return: False if it failed. After True it may still have to be started: the request that
-            did so may have been cancelled.
+        :param scope: the request's scope
+        :return: False if the start failed. After True, the application may still have to be
+            started, since the request that was starting it may have been cancelled.
         """
         token = current_token()
         start = self._under_way.get(token)
@@ -65,7 +65,10 @@ class StartsByRequest:
         return not start.failed
 
     async def undo(self) -> None:
-        """Shut it down again: the server of this event loop sends its lifespan after all."""
+        """Shut the application down again, if a request has started it in this event loop.
+
+        Called when the server sends a lifespan after all.
+        """
         up = self._up.pop(current_token(), None)
         run = None if up is None else up()
         if run is not None:
@@ -73,7 +76,7 @@ class StartsByRequest:
 
     async def _start(self, token: object, scope: Scope) -> bool:
         self._warn(scope)
-        # It belongs to no request, nor do the context variables of one belong to it.
+        # The run belongs to no request, so it must not see a request's context variables.
         run = self._new_run(server=find_server(), context=Context())
         run.listen()
         try:
@@ -105,12 +108,15 @@ class StartsByRequest:
 
 
 def _with_own_state_first(run: Run) -> ASGI3App:
-    """The state in the scope of such a request is that of somebody else."""
+    """Return the run's application, with the run's own state taking precedence.
+
+    The state in the scope of such a request belongs to somebody else.
+    """
     app = run.app
 
     async def own_state_first(scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("state"):
-            # This also keeps the run, as long as requests find it.
+            # This reference also keeps the run alive, as long as requests can find it.
             scope["state"] = {**scope["state"], **run.state}
         return await app(scope, receive, send)
 
@@ -127,7 +133,10 @@ async def _shut_down(run: Run) -> None:
 
 
 def _shut_down_with_reactor(run: Run) -> None:
-    """Have it shut down when Twisted's reactor stops, which waits for that. (Daphne runs on it.)"""
+    """Shut the run down when Twisted's reactor, on which Daphne runs, stops.
+
+    The reactor waits for the shutdown.
+    """
     reactor: Any = sys.modules.get("twisted.internet.reactor")
     if reactor is None or not reactor.running:
         return

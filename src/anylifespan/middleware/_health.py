@@ -1,4 +1,4 @@
-"""Answers to the probes of whoever looks after a process: whether it is alive, and ready."""
+"""Health checks: answers to probes for whether the application is alive and ready."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import json
 
 from .._core.application import Scope, Send
 
-# At which it is no longer of use to wait for it.
+# With these statuses, there is no point in waiting for the application any longer.
 _DEAD = ("crashed", "failed")
 
 
 class Health:
-    """Two paths that are answered before the application is asked, and whatever becomes of it.
+    """Two paths that are answered without the application, whatever its status.
 
     :param liveness_path: answered with 200 until the application has crashed or failed to start;
         None for no such path
     :param readiness_path: answered with 200 while the application serves and the server is not
         being stopped; None for no such path
-    :raises TypeError: if one is not a str
-    :raises ValueError: if one does not begin with a slash, or both are the same
+    :raises TypeError: if a path is not a str
+    :raises ValueError: if a path does not begin with a slash, or both paths are the same
     """
 
     def __init__(self, liveness_path: str | None, readiness_path: str | None) -> None:
@@ -38,7 +38,7 @@ class Health:
         self._paths = {path for path in paths.values() if path is not None}
 
     def is_asked(self, scope: Scope) -> bool:
-        """Whether a request is for one of the paths."""
+        """Return whether a request is for one of the paths."""
         return (
             bool(self._paths)
             and scope["type"] == "http"
@@ -47,13 +47,13 @@ class Health:
         )
 
     def is_asked_for_readiness(self, scope: Scope) -> bool:
-        """Whether such a request wants to know that the application is ready."""
+        """Return whether a request is for the readiness path."""
         return _path_of(scope) == self._readiness_path
 
     async def answer(self, scope: Scope, send: Send, status: str) -> None:
-        """Answer such a request.
+        """Answer a request for one of the paths.
 
-        :param status: of the application
+        :param status: the application's status
         """
         ready = self.is_asked_for_readiness(scope)
         is_well = status == "serving" if ready else status not in _DEAD
@@ -70,7 +70,7 @@ class Health:
 
 
 def _path_of(scope: Scope) -> str:
-    """The path below where the application is mounted."""
+    """Return a request's path, relative to where the application is mounted."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     below = path[len(root) :]

@@ -17,9 +17,9 @@ from .._core.log import DEFAULT_LOG
 class StartInBackground:
     """A startup in a task of its own.
 
-    :param startup: what to run
-    :param scope: cancelled if the server is stopped meanwhile
-    :param on_failure: called with what has gone wrong, if it was not cancelled
+    :param startup: runs the startup
+    :param scope: a cancel scope for the startup, cancelled if the server is stopped meanwhile
+    :param on_failure: called with the exception if the startup fails, unless it was cancelled
     """
 
     def __init__(
@@ -32,12 +32,12 @@ class StartInBackground:
         self._scope = scope
         self._on_failure = on_failure
         self._over = Event()
-        # The event loop knows its tasks only as long as somebody else does.
+        # The event loop holds only weak references to its tasks, so keep one here.
         loop = event_loop("LifespanMiddleware")
         self._task = loop.start(self._run, "startup", None, DEFAULT_LOG.complaint)
 
     async def end(self) -> None:
-        """Cancel it, if it is not over, and wait until it is."""
+        """Cancel the startup if it is still running, and wait until it has ended."""
         self._scope.cancel()
         with CancelScope(shield=True):
             await self._over.wait()
@@ -45,7 +45,7 @@ class StartInBackground:
     async def _run(self) -> None:
         try:
             with self._scope:
-                # An eager task must not fail before it is known who it is.
+                # An eager task must not fail before this object is known to its creator.
                 await cancel_shielded_checkpoint()
                 await self._startup()
             if self._scope.cancelled_caught:

@@ -1,4 +1,4 @@
-"""Calling what the user wants called when the application has died."""
+"""Calling the user's ``on_crash`` function when the application has crashed."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ OnCrash = Literal["terminate", "log"] | Function
 
 @protected
 class Call:
-    """A call of ``on_crash``, in a task of its own: it has no say over the shutdown.
+    """A call of ``on_crash``, in a task of its own, so that it does not affect the shutdown.
 
-    :param on_exit: called with what the function raises to end the process
+    :param on_exit: called with the exception if the function raises one that ends the process
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Call:
         self._ended = Event()
 
     def start(self) -> None:
-        # The event loop knows its tasks only as long as somebody else does.
+        # The event loop holds only weak references to its tasks, so keep one here.
         loop = event_loop("LifespanMiddleware")
         self._task = loop.start(self._run, "on_crash", None, self._log)
 
@@ -45,7 +45,7 @@ class Call:
         self._scope.cancel()
 
     async def wait_ended(self) -> None:
-        """Wait until it has ended, but not for long."""
+        """Wait until the call has ended, for at most ``LINGER`` seconds."""
         with move_on_after(LINGER, shield=True) as limit:
             await self._ended.wait()
         if limit.cancelled_caught:

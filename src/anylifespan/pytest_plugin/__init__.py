@@ -1,7 +1,7 @@
-"""Fixtures for tests: an application that is up.
+"""Pytest fixtures for a running application.
 
-The plugin is loaded wherever this package is installed, so it imports what it needs when a fixture
-is used.
+pytest loads the plugin wherever this package is installed, so the plugin postpones most imports
+until a fixture is used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what would run an application on a backend that it is not made for."""
+    """Deselect tests that would run an application on a backend that it does not support."""
     backends = (None, *_options.backends(config))
     left_out = [
         one for one in items if _up.uses_fixtures(one) and _runners.backend_of(one) not in backends
@@ -56,14 +56,15 @@ pytest_runtest_teardown = _up.fails_in("teardown")
 
 @pytest.fixture(scope=_options.scope)
 def asgi_app(pytestconfig: pytest.Config) -> ASGIApp:
-    """The application for the other fixtures: override it, or configure ``anylifespan_app``."""
+    """The application for the other fixtures. Override this fixture, or set ``anylifespan_app``."""
     import pkgutil
 
     name = pytestconfig.getini("anylifespan_app")
     if not name:
         pytest.fail(
-            f"{', '.join(_up.FIXTURES)} need an application: have a fixture asgi_app return it, "
-            'or set anylifespan_app = "module:attribute" in the configuration of pytest',
+            f"{', '.join(_up.FIXTURES)} need an application: define a fixture asgi_app "
+            'that returns it, or set anylifespan_app = "module:attribute" in pytest\'s '
+            "configuration",
             pytrace=False,
         )
     try:
@@ -79,10 +80,10 @@ def asgi_app(pytestconfig: pytest.Config) -> ASGIApp:
 
 @pytest.fixture(scope=_options.scope)
 def asgi_lifespan(request: pytest.FixtureRequest, asgi_app: ASGIApp) -> LifespanManager:
-    """The application's :class:`~anylifespan.LifespanManager`; the application is up.
+    """The :class:`~anylifespan.LifespanManager` of the running application.
 
-    For asynchronous tests of anyio's plugin, pytest-asyncio and pytest-trio. If it dies while a
-    test runs, that test fails. SystemExit is raised as the cause of a LifespanError.
+    For asynchronous tests that anyio's plugin, pytest-asyncio or pytest-trio runs. If the lifespan
+    crashes during a test, that test fails. SystemExit is raised as the cause of a LifespanError.
     """
     lifespan: Any = _runners.fixture_for("lifespan", request)
     return lifespan  # type: ignore[no-any-return]
@@ -90,9 +91,9 @@ def asgi_lifespan(request: pytest.FixtureRequest, asgi_app: ASGIApp) -> Lifespan
 
 @pytest.fixture(scope=_options.scope)
 def asgi_client(request: pytest.FixtureRequest, asgi_app: ASGIApp) -> ASGIClient:
-    """An ``AsyncClient`` of httpx2, or else httpx, for the application that is up.
+    """An ``AsyncClient`` for the running application, from httpx2 or else httpx.
 
-    For asynchronous tests, as :func:`asgi_lifespan`, which is its ``lifespan``.
+    For asynchronous tests, like :func:`asgi_lifespan`, which is the client's ``lifespan``.
     """
     client: Any = _runners.fixture_for("client", request)
     return client  # type: ignore[no-any-return]
@@ -100,10 +101,11 @@ def asgi_client(request: pytest.FixtureRequest, asgi_app: ASGIApp) -> ASGIClient
 
 @pytest.fixture(scope=_options.scope)
 def asgi_sync_client(asgi_app: ASGIApp, pytestconfig: pytest.Config) -> Iterator[ASGISyncClient]:
-    """A ``Client`` of httpx2, or else httpx, for an application that is up in another thread.
+    """A ``Client`` for an application that runs in another thread, from httpx2 or else httpx.
 
-    For synchronous tests. It runs on asyncio, or on the first of ``anylifespan_backends``. Its
-    ``lifespan`` is the :class:`~anylifespan.from_thread.BlockingLifespan`.
+    For synchronous tests. The application runs on asyncio, or on the first backend in
+    ``anylifespan_backends``. The client's ``lifespan`` is the
+    :class:`~anylifespan.from_thread.BlockingLifespan`.
     """
     with _up.sync_client_up(asgi_app, pytestconfig) as client:
         yield client
@@ -111,10 +113,10 @@ def asgi_sync_client(asgi_app: ASGIApp, pytestconfig: pytest.Config) -> Iterator
 
 @pytest.fixture(scope=_options.scope)
 def asgi_server(asgi_app: ASGIApp, pytestconfig: pytest.Config) -> Iterator[ASGIServer]:
-    """A server with the application, on a free port of 127.0.0.1: its ``url`` says where.
+    """A server for the application, at its ``url``, on a free port of 127.0.0.1.
 
-    For synchronous and asynchronous tests: Uvicorn runs in another thread. Its ``lifespan`` is the
-    :class:`~anylifespan.from_thread.BlockingLifespan`.
+    For synchronous and asynchronous tests, since Uvicorn runs in another thread. The server's
+    ``lifespan`` is the :class:`~anylifespan.from_thread.BlockingLifespan`.
     """
     with _up.server_up(asgi_app, pytestconfig) as server:
         yield server

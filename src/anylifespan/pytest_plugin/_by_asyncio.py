@@ -1,4 +1,4 @@
-"""Fixtures for tests that pytest-asyncio runs: some for each scope of an event loop."""
+"""Fixtures for tests that pytest-asyncio runs, for each scope of the event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures for tests that pytest-trio runs, which has those of a function alone."""
+"""Fixtures for tests that pytest-trio runs. pytest-trio has function-scoped fixtures only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of the plugin, in the configuration of pytest."""
+"""The plugin's options in pytest's configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-# Not "package", which pytest takes for "session" where a plugin defines the fixture.
+# Not "package", which pytest treats as "session" if a plugin defines the fixture.
 _SCOPES = ("function", "class", "module", "session")
 _BACKENDS = ("asyncio", "trio")
 _LISTS = ("anylifespan_ignore_leaks", "anylifespan_backends")
@@ -31,7 +31,7 @@ _OPTIONS = {
 
 
 def add_to(parser: pytest.Parser) -> None:
-    """Declare them."""
+    """Declare the options."""
     for name, text in _OPTIONS.items():
         if name in _LISTS:
             parser.addini(name, text, type="args", default=[])
@@ -40,9 +40,9 @@ def add_to(parser: pytest.Parser) -> None:
 
 
 def check(config: pytest.Config) -> None:
-    """Say what is wrong with them, before anything is run.
+    """Check the options before any test runs.
 
-    :raises pytest.UsageError: if something is
+    :raises pytest.UsageError: if an option is not valid
     """
     from .._core.options import check_leaks, check_mode, check_seconds
 
@@ -69,22 +69,22 @@ def check(config: pytest.Config) -> None:
 
 
 def scope(fixture_name: str, config: pytest.Config) -> Any:
-    """The scope of the fixtures, as pytest asks for it."""
+    """Return the scope of the fixtures. pytest calls this for each fixture."""
     return config.getini("anylifespan_scope") or "function"
 
 
 def backends(config: pytest.Config) -> Sequence[str]:
-    """On what the application runs."""
+    """Return the backends that the application may run on."""
     return config.getini("anylifespan_backends") or _BACKENDS
 
 
 def base_url(config: pytest.Config) -> str:
-    """What the URLs of the clients are relative to."""
+    """Return the base URL of the clients."""
     return config.getini("anylifespan_base_url") or "http://test"
 
 
 def of_manager(config: pytest.Config) -> dict[str, Any]:
-    """What a manager is made with."""
+    """Return the options for a LifespanManager."""
     return {
         "mode": config.getini("anylifespan_mode") or "on",
         "startup_timeout": _seconds(config, "anylifespan_startup_timeout"),
@@ -93,13 +93,13 @@ def of_manager(config: pytest.Config) -> dict[str, Any]:
 
 
 def of_leaks(config: pytest.Config) -> dict[str, Any]:
-    """How leaks are looked for."""
+    """Return the options for leak detection."""
     how, ignored = _leaks(config)
     return {"leaks": how, "ignore_leaks": ignored}
 
 
 def drain_timeout(config: pytest.Config) -> float | None:
-    """Seconds that a request may go on when its client has gone."""
+    """Return how many seconds a request may keep running after the client has closed it."""
     return _seconds(config, "anylifespan_drain_timeout")
 
 

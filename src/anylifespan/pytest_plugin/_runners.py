@@ -1,4 +1,4 @@
-"""Which plugin runs an asynchronous test, and so has to run the asynchronous fixtures."""
+"""Finds the plugin that runs an asynchronous test and has to run its asynchronous fixtures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-# Of each, by the module that is its plugin: the module here that has fixtures for it.
+# For the module of each plugin, the module in this package that has fixtures for the plugin.
 _MODULES = {
     "anyio.pytest_plugin": "_by_anyio",
     "pytest_asyncio.plugin": "_by_asyncio",
@@ -19,7 +19,7 @@ _ITEM = pytest.StashKey[pytest.Item]()
 
 
 def load(config: pytest.Config) -> None:
-    """Have fixtures for each of the plugins that are there."""
+    """Register fixtures for each of these plugins that pytest has loaded."""
     plugins = {getattr(plugin, "__name__", "") for plugin in config.pluginmanager.get_plugins()}
     config.stash[_LOADED] = loaded = {_MODULES[name] for name in plugins & _MODULES.keys()}
     for name in loaded:
@@ -28,15 +28,15 @@ def load(config: pytest.Config) -> None:
 
 
 def runs(item: pytest.Item) -> None:
-    """Note that this is the test whose fixtures are set up from now on."""
+    """Remember the test whose fixtures are set up from now on."""
     item.config.stash[_ITEM] = item
 
 
 def set_up_backend_first(item: pytest.Item) -> None:
-    """Have a change of the backend end what depends on it before a fixture asks for that.
+    """Set up the backend first, so that a new backend first tears down what used the old one.
 
-    pytest sets up the fixtures of a test in the order of their names. It does not know that those
-    of this plugin depend on the backend, so that fixtures which depend on them might come before.
+    pytest sets up a test's fixtures in the order of ``fixturenames``. It does not know that this
+    plugin's fixtures depend on the backend, so that fixtures which use them might come first.
     """
     names: list[str] = item.fixturenames  # type: ignore[attr-defined]
     if "anyio_backend" in names:
@@ -45,7 +45,7 @@ def set_up_backend_first(item: pytest.Item) -> None:
 
 
 def fixture_for(what: str, request: pytest.FixtureRequest) -> object:
-    """The value of a fixture, from the plugin that runs the current test.
+    """Return the value of a fixture from the plugin that runs the current test.
 
     :param what: ``"lifespan"`` or ``"client"``
     """
@@ -54,14 +54,14 @@ def fixture_for(what: str, request: pytest.FixtureRequest) -> object:
     if runner is None:
         pytest.fail(
             f"the fixture asgi_{what} is for asynchronous tests that are run by anyio's plugin, "
-            "pytest-asyncio or pytest-trio, and this test is run by none of them: mark it for one, "
-            "as with pytest.mark.anyio. For synchronous tests there is asgi_sync_client",
+            "pytest-asyncio or pytest-trio, but none of them runs this test: mark it, for example "
+            "with pytest.mark.anyio. In synchronous tests, use asgi_sync_client",
             pytrace=False,
         )
     name = f"_asgi_{what}{runner}"
     value = request.getfixturevalue(name)
-    # pytest keeps what a fixture has returned even if that was the value of another one, which is
-    # torn down for the next backend.
+    # pytest keeps a fixture's value even if it came from another fixture that is torn down for the
+    # next backend.
     internal: Any = request
     finish = partial(internal._fixturedef.finish, request=request)
     internal._get_active_fixturedef(name).addfinalizer(finish)
@@ -69,7 +69,7 @@ def fixture_for(what: str, request: pytest.FixtureRequest) -> object:
 
 
 def backend_of(item: pytest.Item) -> str | None:
-    """The backend that a test runs on; None if it is not known."""
+    """Return the backend that a test runs on; None if it is not known."""
     runner = _runner_of(item) or ""
     if runner != "_by_anyio":
         return "trio" if runner == "_by_trio" else "asyncio" if runner else None
@@ -78,7 +78,7 @@ def backend_of(item: pytest.Item) -> str | None:
 
 
 def _runner_of(item: pytest.Item) -> str | None:
-    """The end of the names of the fixtures for it."""
+    """Return the suffix of the fixtures for a test; None if none of the plugins runs the test."""
     loaded = item.config.stash[_LOADED]
     if "_by_trio" in loaded and item.get_closest_marker("trio") is not None:
         return "_by_trio"

@@ -1,4 +1,4 @@
-"""The applications that are up, and which test is to blame if one of them dies."""
+"""Running applications, and which test fails if one of them crashes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIXTURES = ("asgi_lifespan", "asgi_client", "asgi_sync_client", "asgi_server")
 
 
 class _Up:
-    """An application that is up, and whether a test has reported its crash."""
+    """A running application, and whether a test has reported its crash."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -36,12 +36,12 @@ class _Up:
 _UP = pytest.StashKey["list[_Up]"]()
 
 
-# Having one up
+# Running applications
 
 
 @asynccontextmanager
 async def lifespan_up(app: ASGIApp, config: pytest.Config) -> AsyncIterator[LifespanManager]:
-    """What the fixture ``asgi_lifespan`` does, whichever plugin runs it."""
+    """Run an application for the fixture ``asgi_lifespan``, whichever plugin runs the fixture."""
     from .._core.manager import LifespanManager
     from .._diagnosis.leaks import leaks_reported
 
@@ -55,7 +55,7 @@ async def lifespan_up(app: ASGIApp, config: pytest.Config) -> AsyncIterator[Life
 
 
 def client_for(lifespan: LifespanManager, config: pytest.Config) -> ASGIClient:
-    """What the fixture ``asgi_client`` enters, whichever plugin runs it."""
+    """Create the client for the fixture ``asgi_client``, whichever plugin runs the fixture."""
     from ..testing import ASGIClient, ASGITransport
 
     drain_timeout = _options.drain_timeout(config)
@@ -65,7 +65,7 @@ def client_for(lifespan: LifespanManager, config: pytest.Config) -> ASGIClient:
 
 @contextmanager
 def sync_client_up(app: ASGIApp, config: pytest.Config) -> Iterator[ASGISyncClient]:
-    """What the fixture ``asgi_sync_client`` does."""
+    """Run an application and a client for the fixture ``asgi_sync_client``."""
     from ..testing import asgi_sync_client
 
     client = asgi_sync_client(
@@ -83,7 +83,7 @@ def sync_client_up(app: ASGIApp, config: pytest.Config) -> Iterator[ASGISyncClie
 
 @contextmanager
 def server_up(app: ASGIApp, config: pytest.Config) -> Iterator[ASGIServer]:
-    """What the fixture ``asgi_server`` does."""
+    """Run an application and a server for the fixture ``asgi_server``."""
     from ..testing import asgi_server
 
     if "asyncio" not in _options.backends(config):
@@ -105,10 +105,10 @@ def server_up(app: ASGIApp, config: pytest.Config) -> Iterator[ASGIServer]:
 
 @contextmanager
 def _noted(app: ASGIApp, config: pytest.Config) -> Iterator[_Up]:
-    """Have an application noted as one that is up.
+    """Register an application as running, for the time of the block.
 
-    SystemExit is raised as the cause of a LifespanError: it would end the event loop of the plugin
-    that runs the fixture, for other tests too.
+    SystemExit is raised as the cause of a LifespanError. Otherwise it would end the event loop of
+    the plugin that runs the fixture, for other tests too.
     """
     from .._core.exceptions import describe
     from ..errors import LifespanCrashed, LifespanError
@@ -129,15 +129,15 @@ def _noted(app: ASGIApp, config: pytest.Config) -> Iterator[_Up]:
         ups.remove(this)
 
 
-# Blaming
+# Failing tests for crashes
 
 
 def fails_in(phase: str) -> Any:
-    """If the application has died in this phase of a test, that is what has failed.
+    """Create a hook that fails a test if an application crashes in this phase of the test.
 
-    Later tests, with the same application, are not to blame.
+    Later tests with the same application do not fail for the same crash.
 
-    :return: a hook of pytest
+    :return: a pytest hook
     """
 
     @pytest.hookimpl(wrapper=True)
@@ -166,7 +166,10 @@ def fails_in(phase: str) -> Any:
 
 
 def _check_that_its_own_is_up(item: pytest.Item) -> None:
-    """pytest keeps a fixture for its scope even where another module overrides asgi_app."""
+    """Fail a test if the application that it uses is not its own ``asgi_app``.
+
+    pytest keeps a fixture for its scope even if another module overrides ``asgi_app``.
+    """
     fixtures: dict[str, Any] = getattr(item, "funcargs", {})
     managers = [getattr(fixtures.get(name), "lifespan", fixtures.get(name)) for name in FIXTURES]
     managers = [getattr(one, "manager", one) for one in managers if one is not None]
@@ -197,5 +200,5 @@ def _new_crashes(item: pytest.Item) -> list[LifespanCrashed]:
 
 
 def uses_fixtures(item: pytest.Item) -> bool:
-    """Whether a test has an application up, by fixtures of this plugin."""
+    """Return whether a test uses one of this plugin's fixtures that run an application."""
     return not set(FIXTURES).isdisjoint(getattr(item, "fixturenames", ()))

@@ -1,4 +1,5 @@
-"""The lifespan of servers, by the interfaces that they already call: one module a server.
+"""This library's lifespan for several servers, through interfaces that the servers already call.
 
-Each needs its server installed, and none is imported by any other part of this package.
+There is one module for each server. A module needs its server installed, and no other part of this
+package imports the module.
 """

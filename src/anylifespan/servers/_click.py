@@ -1,4 +1,4 @@
-"""Two options more for a command that is made with click, as Uvicorn's and Anycorn's are."""
+"""Two additional options for commands built with click, such as Uvicorn's and Anycorn's."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ def with_timeouts(
     default: float,
     configured: Callable[[float | None, float | None], AbstractContextManager[None]],
 ) -> click.Command:
-    """A command with the options of another, and those for the two timeouts.
+    """Return a command with another command's options, and with options for the two timeouts.
 
-    :param default: of the timeouts, in seconds
-    :param configured: called with the timeouts, gives what the other command is run inside of
+    :param theirs: the other command
+    :param default: the default for both timeouts, in seconds
+    :param configured: called with the timeouts; returns a context manager in which the other
+        command runs
     """
 
     def callback(

@@ -1,7 +1,7 @@
-"""The servers' own commands, with all of their options, and this library's lifespan.
+"""The servers' own commands, with all of their options and with this library's lifespan.
 
-A command makes its server from names of its own modules. In a process that runs nothing else, those
-names are given other values: the options are then as the installed version has them.
+A command creates its server from names in its own modules. In a process that runs nothing else,
+these names are given other values. So the options are those of the installed version.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 
 from .._core.options import check_seconds
 
-# By the phase.
+# Keyed by phase.
 HELP = {
     phase: f"Seconds the {phase} may take; none for no limit." for phase in ("startup", "shutdown")
 }
 
 
 def seconds(text: str) -> float | None:
-    """A number of seconds; None for ``none``.
+    """Return a text as a number of seconds, or ``none`` as None.
 
-    :raises ValueError: if it is neither
+    :raises ValueError: if the text is neither
     """
     number = None if text.lower() == "none" else float(text)
     check_seconds("a timeout", number)
@@ -30,7 +30,7 @@ def seconds(text: str) -> float | None:
 
 @contextmanager
 def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    """A name of a module has another value."""
+    """Give a name in a module another value while the block runs."""
     original = getattr(module, name)
     setattr(module, name, value)
     try:

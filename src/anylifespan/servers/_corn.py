@@ -1,4 +1,4 @@
-"""What Hypercorn and Anycorn, which grew out of it, have in common."""
+"""What Hypercorn and Anycorn, which is based on Hypercorn, have in common."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ TIMEOUT = 60.0  # seconds, of both
 def set_timeouts(
     config: Any, startup_timeout: float | None, shutdown_timeout: float | None
 ) -> None:
-    """Configure a server that keeps time itself: it knows no None."""
+    """Set the timeouts in a server's configuration, which needs infinity instead of None."""
     config.startup_timeout = check_seconds("startup_timeout", startup_timeout)
     config.shutdown_timeout = check_seconds("shutdown_timeout", shutdown_timeout)
 
 
 class Lifespan:
-    """In place of the server's own ``Lifespan``; its limits are those of the configuration.
+    """A replacement for the server's own ``Lifespan``, with the limits from the configuration.
 
-    :param app: an application as the server's ``wrap_app()`` makes it
+    :param app: the application, as the server's ``wrap_app()`` returns it
     :param config: the server's configuration, with ``startup_timeout`` and ``shutdown_timeout``
     :param state: the dict that the application fills
     :ivar startup: set when the startup is over, whatever its outcome
     :ivar shutdown: set when the whole lifespan is over
-    :ivar manager: the :class:`~anylifespan.LifespanManager`; its ``app`` is for the requests
+    :ivar manager: the :class:`~anylifespan.LifespanManager`, whose ``app`` is for requests
     """
 
     failure_error: type[Exception]
@@ -85,16 +85,16 @@ class Lifespan:
 
     @property
     def supported(self) -> bool:
-        """Whether the application has a lifespan, as far as is known."""
+        """Whether the application has a lifespan; True until that is known."""
         return self.manager.supported is not False
 
     async def handle_lifespan(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """The whole lifespan, to be run as a task, until the application has ended.
+        """Run the whole lifespan, until the application has ended.
 
-        :meth:`wait_for_shutdown` ends it.
+        Run this in a task of its own. :meth:`wait_for_shutdown` ends the lifespan.
 
-        :raises LifespanFailureError: the server's own, if the application says that it failed
-        :raises LifespanCrashed: if it dies while serving
+        :raises LifespanFailureError: the server's own error, if the application reports a failure
+        :raises LifespanCrashed: if the application crashes while serving
         """
         task_status.started()
         try:
@@ -137,16 +137,16 @@ class Lifespan:
     async def wait_for_startup(self) -> None:
         """Wait until the startup is over.
 
-        :raises LifespanTimeoutError: the server's own, if it was not done in time
+        :raises LifespanTimeoutError: the server's own error, if the startup timed out
         """
         await self.startup.wait()
         if isinstance(self._out_of_time, StartupTimeout):
             raise self.timeout_error("startup") from self._out_of_time
 
     async def wait_for_shutdown(self) -> None:
-        """Have the application shut down, and wait until that is over.
+        """Shut the application down, and wait until the shutdown is over.
 
-        :raises LifespanTimeoutError: the server's own, if it was not done in time
+        :raises LifespanTimeoutError: the server's own error, if the shutdown timed out
         """
         self._stopping.set()
         await self.shutdown.wait()
@@ -161,12 +161,13 @@ async def serve(
     *,
     supervised: bool = False,
 ) -> None:
-    """Serve while the lifespan lasts; requests are cut before the server's ``graceful_timeout``.
+    """Serve while the lifespan lasts, and cut requests before the server's ``graceful_timeout``.
 
-    :param server: the server: to be called with an application, and what to wait for before it
-        stops gracefully
-    :param shutdown_trigger: what stops it; None for SIGINT and SIGTERM
-    :param supervised: whether SIGTERM stops it as well, which a supervisor sends to its workers
+    :param server: the server, called with an application and with a function to wait for before
+        the server stops gracefully
+    :param shutdown_trigger: returns an awaitable. When that completes, the server stops. None for
+        SIGINT and SIGTERM
+    :param supervised: whether the server also stops at SIGTERM from a supervisor
     """
     stop = Event()
     starting = CancelScope()
@@ -210,8 +211,8 @@ async def serve(
                 with starting:
                     await lifespan.wait_for_startup()
                 if not starting.cancelled_caught and crash is None:
-                    # In a task of its own: the TaskGroup of asyncio that Hypercorn uses leaves its
-                    # task marked as cancelled, on Python 3.11.
+                    # The server runs in a task of its own: on Python 3.11, the asyncio TaskGroup
+                    # that Hypercorn uses leaves its task marked as cancelled.
                     async with create_task_group() as serving:
                         app = _without_lifespan(drain.around(lifespan.manager.app))
                         serving.start_soon(server, app, stop.wait)
@@ -232,8 +233,8 @@ async def serve_as_worker(
 ) -> None:
     """Serve while the lifespan lasts, in a worker of the server's own command.
 
-    :param worker_serve: the server's own function for that
-    :param wrap_app: the server's own, for the application that it is given
+    :param worker_serve: the server's own function that serves in a worker
+    :param wrap_app: the server's own function that wraps the application
     """
     config = lifespan.config
 
@@ -241,12 +242,12 @@ async def serve_as_worker(
         wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
         await worker_serve(wrapped, config, shutdown_trigger=stop)
 
-    # Without a trigger it is no worker, but the only process, which handles signals itself.
+    # Without a trigger, this is not a worker but the only process, which handles signals itself.
     await serve(lifespan, server, shutdown_trigger, supervised=shutdown_trigger is not None)
 
 
 def _without_lifespan(app: ASGI3App) -> ASGI3App:
-    """An application of which the server's own lifespan has nothing to do."""
+    """Return an application that leaves nothing to do for the server's own lifespan."""
 
     async def app_without_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":

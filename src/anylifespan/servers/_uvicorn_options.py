@@ -1,4 +1,4 @@
-"""What :class:`uvicorn.Config` takes, for type checkers and editors alone."""
+"""The parameters of :class:`uvicorn.Config`, only for type checkers and editors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import IO, Any, TypedDict
 
 
 class Options(TypedDict, total=False):
-    """Its parameters but for the application, as of Uvicorn 0.54."""
+    """The parameters of :class:`uvicorn.Config` as of Uvicorn 0.54, except the application."""
 
     host: str
     port: int

@@ -1,6 +1,7 @@
-"""For Anycorn, on asyncio and trio: ``python -m anylifespan.servers.anycorn main:app -k trio``.
+"""Run Anycorn with this library's lifespan, on asyncio and trio.
 
-Or ``await serve(app, config)``.
+On the command line, use ``python -m anylifespan.servers.anycorn main:app -k trio``. In code, use
+``await serve(app, config)``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ._command import replaced
 
 
 class Lifespan(_corn.Lifespan):
-    """In place of ``anycorn.lifespan.Lifespan``."""
+    """A replacement for ``anycorn.lifespan.Lifespan``."""
 
     failure_error = LifespanFailureError
     timeout_error = LifespanTimeoutError
@@ -41,17 +42,17 @@ async def serve(
 ) -> None:
     """Serve an application, as ``anycorn.serve()`` does.
 
-    If the lifespan dies, the server stops gracefully and the crash is raised.
+    If the lifespan crashes, the server stops gracefully and the crash is raised.
 
     :param app: the application
     :param config: Anycorn's configuration
-    :param shutdown_trigger: when what it returns has been awaited, the server stops, also in its
-        startup; None for SIGINT and SIGTERM
-    :param task_status: told what the server is bound to
-    :param mode: what the application is; None to find out
-    :raises LifespanFailureError: Anycorn's own, if the application says that it failed
-    :raises LifespanTimeoutError: Anycorn's own, if it is not done in time
-    :raises LifespanCrashed: if it dies while serving
+    :param shutdown_trigger: returns an awaitable. When that completes, the server stops, even
+        during its startup. None for SIGINT and SIGTERM
+    :param task_status: reports the addresses that the server is bound to
+    :param mode: the kind of application; None to detect it
+    :raises LifespanFailureError: Anycorn's own error, if the application reports a failure
+    :raises LifespanTimeoutError: Anycorn's own error, if the application times out
+    :raises LifespanCrashed: if the application crashes while serving
     """
     config.set_statsd_logger_class(StatsdLogger)  # before the lifespan has the log made
     lifespan = Lifespan(wrap_app(app, config.wsgi_max_body_size, mode), config, {})
@@ -68,7 +69,7 @@ _worker_serve = anycorn.run.worker_serve
 
 
 def worker(config: Any, sockets: Any = None, shutdown_event: Any = None) -> None:
-    """One worker of Anycorn's, as its command starts it, with this library's lifespan."""
+    """Run one of Anycorn's workers with our lifespan, as Anycorn's command does."""
     with replaced(anycorn.run, "worker_serve", _serve_as_worker):
         _anyio_worker(config, sockets, shutdown_event)
 
@@ -81,7 +82,7 @@ async def _serve_as_worker(app: Any, config: Any, *, sockets: Any, shutdown_trig
 
 @contextmanager
 def _configured(startup_timeout: float | None, shutdown_timeout: float | None) -> Iterator[None]:
-    """Have Anycorn's command run workers of ours."""
+    """Have Anycorn's command run our workers while the block runs."""
     module = import_module("anycorn.__main__")
 
     def run(config: Any) -> int:
@@ -93,7 +94,7 @@ def _configured(startup_timeout: float | None, shutdown_timeout: float | None) -
 
 
 def command() -> click.Command:
-    """Anycorn's own command, with two options more."""
+    """Return Anycorn's own command with two additional options."""
     return with_timeouts(import_module("anycorn.__main__").main, _corn.TIMEOUT, _configured)
 
 

@@ -1,7 +1,10 @@
-"""For Gunicorn: ``gunicorn -k anylifespan.servers.gunicorn.ASGIWorker main:app``."""
+"""Run Gunicorn with this library's lifespan.
+
+On the command line, use ``gunicorn -k anylifespan.servers.gunicorn.ASGIWorker main:app``.
+"""
 
 # pyright: reportAttributeAccessIssue=false
-# (What is known of Gunicorn's types are those of an older version.)
+# (The type information for Gunicorn describes an older version.)
 
 from __future__ import annotations
 
@@ -32,15 +35,15 @@ from ..errors import (
 
 
 class LifespanManager:
-    """In place of ``gunicorn.asgi.lifespan.LifespanManager``.
+    """A replacement for ``gunicorn.asgi.lifespan.LifespanManager``.
 
-    The limits are taken from the environment: ``ANYLIFESPAN_STARTUP_TIMEOUT`` and
-    ``ANYLIFESPAN_SHUTDOWN_TIMEOUT``, in seconds; 30 if they are not set.
+    The environment variables ``ANYLIFESPAN_STARTUP_TIMEOUT`` and ``ANYLIFESPAN_SHUTDOWN_TIMEOUT``
+    set the limits in seconds. The default is 30.
 
     :param app: an ASGI application
-    :param logger: where to tell what is not raised
+    :param logger: where to log what is not raised
     :param state: the dict that the application fills; None for a new one
-    :raises ValueError: if the environment has a limit that is not a number of seconds
+    :raises ValueError: if one of the environment variables is not a number of seconds
     """
 
     def __init__(self, app: ASGIApp, logger: Any, state: dict[str, Any] | None = None) -> None:
@@ -57,11 +60,11 @@ class LifespanManager:
         self.state = self._manager.state
 
     async def startup(self) -> None:
-        """Start the application. What it raised is the cause of the error.
+        """Start the application. Errors are chained to the exception that the application raised.
 
-        :raises LifespanStartupFailed: if it sends ``lifespan.startup.failed``; Gunicorn's own
-            error, a RuntimeError
-        :raises RuntimeError: if it raises, returns or is not done in time
+        :raises LifespanStartupFailed: if the application sends ``lifespan.startup.failed``. This is
+            Gunicorn's own error, a RuntimeError
+        :raises RuntimeError: if the application raises an exception, returns or times out
         """
         try:
             await self._manager.startup()
@@ -79,7 +82,7 @@ class LifespanManager:
         self.logger.debug("ASGI lifespan startup complete")
 
     async def shutdown(self) -> None:
-        """Shut the application down. What is wrong with it is logged, and not raised."""
+        """Shut the application down. Errors are logged and not raised."""
         try:
             await self._manager.shutdown()
         except ShutdownTimeout as error:
@@ -92,11 +95,11 @@ class LifespanManager:
 class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
     """Gunicorn's own ASGI worker, with the lifespan run by this library.
 
-    The startup may take as long as ``--timeout`` says, during which the worker shows that it is
-    alive, and the shutdown as long as ``--graceful-timeout``, less what the worker needs for itself
-    before Gunicorn kills it; requests that are under way take their part of that, at most a half,
-    and are then cut. A worker whose lifespan dies stops gracefully, with status 1, and Gunicorn
-    starts another one. The application is shut down after SIGINT and SIGQUIT as well.
+    The startup may take as long as ``--timeout``. During the startup, the worker shows Gunicorn
+    that it is alive. The shutdown may take as long as ``--graceful-timeout``, less the time that
+    the worker itself needs before Gunicorn kills it. Open requests may use at most half of this
+    time, and are then cut. A worker whose lifespan crashes stops gracefully with status 1, and
+    Gunicorn starts another worker. The application is shut down after SIGINT and SIGQUIT as well.
     """
 
     asgi: Any
@@ -118,7 +121,7 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
             self._startup.cancel()
 
     async def _serve(self) -> None:
-        # Gunicorn kills a worker of which it hears nothing for ``--timeout`` seconds. By itself it
+        # Gunicorn kills a worker that is silent for ``--timeout`` seconds. Gunicorn's own worker
         # would be silent in the startup, in the shutdown, and while requests end.
         notifying = asyncio.create_task(self._notify_on_and_on())
         try:
@@ -152,7 +155,7 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
             return
         self._startup = None
         self.asgi = self._drain.around(manager.app)
-        # What Gunicorn would do for the lifespan by itself, it then leaves.
+        # After this, Gunicorn does not run the lifespan itself.
         self.cfg.set("asgi_lifespan", "off")
         watcher = asyncio.create_task(self._watch(manager))
         try:
@@ -186,12 +189,12 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
 
 
 def _shutdown_timeout(graceful_timeout: float) -> float:
-    # The worker looks once in a second whether it is to stop, and waits for its connections.
+    # The worker checks once a second whether it must stop, and then waits for its connections.
     return max(graceful_timeout - 3, graceful_timeout / 3, 1)
 
 
 def _drain_timeout(graceful_timeout: float) -> float:
-    # The application is still to be shut down in the same time.
+    # The application must still be shut down within the same time.
     return max(graceful_timeout / 2 - 1, graceful_timeout / 3)
 
 

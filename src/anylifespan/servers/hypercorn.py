@@ -1,6 +1,7 @@
-"""For Hypercorn, on asyncio and trio: ``python -m anylifespan.servers.hypercorn main:app -k trio``.
+"""Run Hypercorn with this library's lifespan, on asyncio and trio.
 
-Or ``await serve(app, config)``.
+On the command line, use ``python -m anylifespan.servers.hypercorn main:app -k trio``. In code, use
+``await serve(app, config)``.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from ._command import HELP, replaced, seconds
 
 
 class TrioLifespan(_corn.Lifespan):
-    """In place of ``hypercorn.trio.lifespan.Lifespan``."""
+    """A replacement for ``hypercorn.trio.lifespan.Lifespan``."""
 
     failure_error = LifespanFailureError
     timeout_error = LifespanTimeoutError
 
 
 class AsyncioLifespan(TrioLifespan):
-    """In place of ``hypercorn.asyncio.lifespan.Lifespan``."""
+    """A replacement for ``hypercorn.asyncio.lifespan.Lifespan``."""
 
     def __init__(
         self,
@@ -54,18 +55,19 @@ async def serve(
 ) -> None:
     """Serve an application, as ``hypercorn.asyncio.serve()`` and ``hypercorn.trio.serve()`` do.
 
-    Which of them, the running event loop decides. If the lifespan dies, the server stops gracefully
-    and the crash is raised.
+    The running event loop decides which of the two is used. If the lifespan crashes, the server
+    stops gracefully and the crash is raised.
 
     :param app: the application
     :param config: a :class:`hypercorn.Config`
-    :param shutdown_trigger: when what it returns has been awaited, the server stops, also in its
-        startup; None for SIGINT and SIGTERM
-    :param task_status: told what the server is bound to, on trio alone, as Hypercorn does
-    :param mode: what the application is; None to find out
-    :raises LifespanFailureError: Hypercorn's own, if the application says that it failed
-    :raises LifespanTimeoutError: Hypercorn's own, if it is not done in time
-    :raises LifespanCrashed: if it dies while serving
+    :param shutdown_trigger: returns an awaitable. When that completes, the server stops, even
+        during its startup. None for SIGINT and SIGTERM
+    :param task_status: reports the addresses that the server is bound to; only on trio, as in
+        Hypercorn
+    :param mode: the kind of application; None to detect it
+    :raises LifespanFailureError: Hypercorn's own error, if the application reports a failure
+    :raises LifespanTimeoutError: Hypercorn's own error, if the application times out
+    :raises LifespanCrashed: if the application crashes while serving
     """
     wrapped = wrap_app(app, config.wsgi_max_body_size, mode)
     flavour = import_module("hypercorn.trio" if on_trio() else "hypercorn.asyncio")
@@ -80,12 +82,12 @@ async def serve(
 
 
 def _lifespan(app: Any, config: Any) -> TrioLifespan:
-    """The lifespan for the running event loop.
+    """Return a lifespan for the running event loop.
 
-    :param app: as ``wrap_app()`` makes it
+    :param app: the application, as ``wrap_app()`` returns it
     """
     flavour = "trio" if on_trio() else "asyncio"
-    # Before the lifespan has the log made.
+    # Set this before the lifespan causes the log to be created.
     config.set_statsd_logger_class(import_module(f"hypercorn.{flavour}.statsd").StatsdLogger)
     if on_trio():
         return TrioLifespan(app, config, {})
@@ -96,17 +98,17 @@ def _lifespan(app: Any, config: Any) -> TrioLifespan:
 
 
 def asyncio_worker(**options: Any) -> None:
-    """A worker of Hypercorn's with asyncio, as its command starts it, with our lifespan."""
+    """Run Hypercorn's asyncio worker with our lifespan, as Hypercorn's command does."""
     _work("asyncio", "asyncio_worker", options)
 
 
 def uvloop_worker(**options: Any) -> None:
-    """A worker of Hypercorn's with uvloop."""
+    """Run Hypercorn's uvloop worker with our lifespan."""
     _work("asyncio", "uvloop_worker", options)
 
 
 def trio_worker(**options: Any) -> None:
-    """A worker of Hypercorn's with trio."""
+    """Run Hypercorn's trio worker with our lifespan."""
     _work("trio", "trio_worker", options)
 
 
@@ -117,7 +119,7 @@ def _work(flavour: str, worker: str, options: dict[str, Any]) -> None:
 
 
 def _serving(module: Any) -> AbstractContextManager[None]:
-    """Have the workers of Hypercorn serve with our lifespan, in this process."""
+    """Have Hypercorn's workers in this process serve with our lifespan, while a block runs."""
     worker_serve = partial(_serve_as_worker, module.worker_serve)
     return replaced(module, "worker_serve", worker_serve)
 
@@ -130,7 +132,10 @@ async def _serve_as_worker(
 
 
 def _run(config: Any, *, startup_timeout: float | None, shutdown_timeout: float | None) -> int:
-    """As ``hypercorn.run.run()``, but with our workers, and their status is not lost."""
+    """Run Hypercorn as ``hypercorn.run.run()`` does, but with our workers.
+
+    :return: the exit status. Unlike Hypercorn, this does not lose the workers' status
+    """
     module = import_module("hypercorn.run")
     join_exited = module._join_exited
     statuses: list[int] = []
@@ -145,7 +150,7 @@ def _run(config: Any, *, startup_timeout: float | None, shutdown_timeout: float 
     worker = f"{config.worker_class}_worker"
     ours = _serving(workers)
     if config.workers and worker in globals():
-        # They are other processes, which import it by its name.
+        # Workers are other processes, which import the function by its name.
         ours = replaced(workers, worker, globals()[worker])
     with replaced(module, "_join_exited", join_and_note), ours:
         status: int = module.run(config)
@@ -153,9 +158,9 @@ def _run(config: Any, *, startup_timeout: float | None, shutdown_timeout: float 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Hypercorn's own command, with two options more.
+    """Run Hypercorn's own command with two additional options.
 
-    :param arguments: those of the command line by default
+    :param arguments: the command's arguments; by default from the command line
     :return: the exit status
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS)

@@ -1,6 +1,7 @@
-"""For Uvicorn: ``python -m anylifespan.servers.uvicorn main:app --startup-timeout 20``.
+"""Run Uvicorn with this library's lifespan.
 
-Or :func:`run`, or ``uvicorn.Server(Config("main:app", startup_timeout=20)).run()``.
+On the command line, use ``python -m anylifespan.servers.uvicorn main:app --startup-timeout 20``. In
+code, use :func:`run`, or ``uvicorn.Server(Config("main:app", startup_timeout=20)).run()``.
 """
 
 from __future__ import annotations
@@ -41,12 +42,15 @@ if TYPE_CHECKING:
     from ._uvicorn_options import Options
 
 TIMEOUT = 30.0
-# With which Uvicorn ends where the application does not start; where its name is has changed.
+# Uvicorn's exit status if the application does not start. Uvicorn has moved its own constant.
 STARTUP_FAILURE = 3
 
 
 def _with_parameters_of(theirs: Any, ours: Any) -> inspect.Signature:
-    """What a function takes that passes on the rest, as help() and interactive editors show it."""
+    """Return the signature of their function, with the keyword-only parameters of ours added.
+
+    Our function passes all other parameters on. help() and interactive editors show the signature.
+    """
     signature = inspect.signature(theirs)
     own = [
         one for one in inspect.signature(ours).parameters.values() if one.kind is one.KEYWORD_ONLY
@@ -57,7 +61,7 @@ def _with_parameters_of(theirs: Any, ours: Any) -> inspect.Signature:
 class Config(uvicorn.Config):
     """A :class:`uvicorn.Config` whose servers run the lifespan with this library.
 
-    It takes what that one takes, and:
+    It takes the same parameters, and two more:
 
     :param startup_timeout: seconds the startup may take; None for no limit
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
@@ -95,12 +99,12 @@ def run(
     shutdown_timeout: float | None = TIMEOUT,
     **options: Any,
 ) -> None:
-    """Serve an application, as :func:`uvicorn.run` does: with ``reload`` and ``workers``, too.
+    """Serve an application as :func:`uvicorn.run` does, even with ``reload`` and ``workers``.
 
-    :param app: the application, or where to import it from: ``"main:app"``
+    :param app: the application, or an import string such as ``"main:app"``
     :param startup_timeout: seconds the startup may take; None for no limit
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
-    :param options: what :func:`uvicorn.run` takes
+    :param options: other parameters of :func:`uvicorn.run`
     :raises SystemExit: if the application does not start, or its lifespan crashes
     """
     with _configured(startup_timeout, shutdown_timeout):
@@ -112,7 +116,7 @@ run.__signature__ = _with_parameters_of(uvicorn.run, run)  # type: ignore[attr-d
 
 @contextmanager
 def _configured(startup_timeout: float | None, shutdown_timeout: float | None) -> Iterator[None]:
-    """Have ``uvicorn.run()`` make a :class:`Config` of ours."""
+    """Have ``uvicorn.run()`` use our :class:`Config` while the block runs."""
     module = import_module("uvicorn.main")  # uvicorn.main itself is the command
     config = partial(Config, startup_timeout=startup_timeout, shutdown_timeout=shutdown_timeout)
     with replaced(module, "Config", config), replaced(module, "Multiprocess", _Supervisor):
@@ -120,7 +124,10 @@ def _configured(startup_timeout: float | None, shutdown_timeout: float | None) -
 
 
 class _Supervisor(Multiprocess):
-    """Uvicorn's own ends with status 0 when it stops since no worker can start."""
+    """A supervisor that ends with a failure status if it stops because no worker can start.
+
+    Uvicorn's own supervisor ends with status 0 then.
+    """
 
     def run(self) -> None:
         super().run()
@@ -129,22 +136,22 @@ class _Supervisor(Multiprocess):
 
 
 def command() -> click.Command:
-    """Uvicorn's own command, with two options more."""
+    """Return Uvicorn's own command with two additional options."""
     return with_timeouts(uvicorn.main, TIMEOUT, _configured)
 
 
 class Lifespan:
-    """In place of ``uvicorn.lifespan.on.LifespanOn``.
+    """A replacement for ``uvicorn.lifespan.on.LifespanOn``.
 
-    SIGINT and SIGTERM end a startup at once. Requests learn of them from
-    :func:`~anylifespan.draining`, and are cut a moment before ``timeout_graceful_shutdown`` is
-    over. If the lifespan dies while the server serves, the server exits gracefully, with status 1.
+    SIGINT and SIGTERM end a startup at once. Requests learn of these signals from
+    :func:`~anylifespan.draining`, and are cut shortly before ``timeout_graceful_shutdown`` is over.
+    If the lifespan crashes while the server is serving, the server exits gracefully with status 1.
 
-    :param config: one of :class:`Config`, or any of Uvicorn's: then the timeouts are 30 seconds
-    :ivar should_exit: whether the server is to end, since the application does not serve
-    :ivar error_occurred: whether the application has raised, or has no lifespan
-    :ivar startup_failed: whether the application has not started
-    :ivar shutdown_failed: whether it has not shut down
+    :param config: a :class:`Config`, or any :class:`uvicorn.Config`, with timeouts of 30 seconds
+    :ivar should_exit: whether the server must exit, since the application does not serve
+    :ivar error_occurred: whether the application raised an exception, or has no lifespan
+    :ivar startup_failed: whether the application failed to start
+    :ivar shutdown_failed: whether the application failed to shut down
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -157,7 +164,7 @@ class Lifespan:
         self.error_occurred = False
         self.startup_failed = False
         self.shutdown_failed = False
-        # One configuration may be used for several servers.
+        # Several servers may use one configuration.
         self._app = vars(config).setdefault("_anylifespan_app", config.loaded_app)
         self._limits = {
             phase: getattr(config, f"{phase}_timeout", TIMEOUT) for phase in ("startup", "shutdown")
@@ -179,13 +186,13 @@ class Lifespan:
 
     @property
     def state(self) -> dict[str, Any]:
-        """The state of the lifespan, of which each request gets a copy."""
+        """The lifespan's state. Each request gets a copy of it."""
         return self._manager.state
 
     async def startup(self) -> None:
-        """Start the application; whether it serves, :attr:`should_exit` tells.
+        """Start the application, and set :attr:`should_exit` if the startup fails.
 
-        :raises SystemExit: if a signal has come meanwhile, with the status that a shell gives it
+        :raises SystemExit: if a signal arrives meanwhile, with the status that a shell gives it
         """
         self.logger.info("Waiting for application startup.")
         limit = self.config.timeout_graceful_shutdown
@@ -206,20 +213,20 @@ class Lifespan:
             self._notices.close()
             self.logger.info("Application startup cancelled.")
             self.should_exit = True
-            # Uvicorn's own status would make a supervisor take it for an application that fails.
+            # With Uvicorn's own status, a supervisor would assume that the application has failed.
             sys.exit(128 + self._signal)
         self._starting = None
         self.error_occurred = not self._manager.supported
         self.logger.info("Application startup complete.")
-        # Uvicorn's protocols take the application from here, for each connection.
+        # Uvicorn's protocols read the application from the configuration for each connection.
         self.config.loaded_app = self._serving = self._drain.around(self._manager.app)
         self._watcher = asyncio.create_task(self._watch())
 
     async def shutdown(self) -> None:
         """Shut the application down, if it has a lifespan.
 
-        :raises SystemExit: with status 1, if it has crashed while it was serving, or a signal has
-            come and its shutdown fails
+        :raises SystemExit: with status 1, if the application crashed while it was serving, or if a
+            signal has arrived and the shutdown fails
         """
         if self._watcher is not None:
             self._watcher.cancel()
@@ -248,8 +255,8 @@ class Lifespan:
         except LifespanError as error:
             self._fail("shutdown", error)
             if isinstance(error, LifespanCrashed) or self._signal:
-                # Otherwise Uvicorn would end with the signal by which it was stopped, which a
-                # supervisor takes for a proper end.
+                # Otherwise, Uvicorn would end with the signal that stopped it, which a supervisor
+                # takes for a normal exit.
                 sys.exit(1)
         else:
             self.logger.info("Application shutdown complete.")
@@ -284,5 +291,5 @@ class Lifespan:
 
 
 if __name__ == "__main__":
-    # Reloads and workers are other processes, which import what is run there by its name.
+    # Reloaded servers and workers run in other processes, which import their code by its name.
     import_module("anylifespan.servers.uvicorn").command()()

@@ -1,7 +1,8 @@
-"""Clients and a server for tests: the application is up.
+"""Clients and a server for testing a running application.
 
-:func:`asgi_client` is for asynchronous tests, and :func:`asgi_sync_client` for the others: requests
-go straight to the application. :func:`asgi_server` is for browsers, and whatever needs a port.
+:func:`asgi_client` is for asynchronous tests, and :func:`asgi_sync_client` is for synchronous ones.
+Their requests go straight to the application. :func:`asgi_server` is for browsers, and for anything
+else that needs a port.
 """
 
 from .._diagnosis.leaks import LeakWarning as LeakWarning

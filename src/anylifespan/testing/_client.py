@@ -1,4 +1,4 @@
-"""A client for asynchronous tests, which runs the application and sends it requests."""
+"""A client for asynchronous tests, which runs the application and sends requests to it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if sys.version_info < (3, 11):
 class ASGIClient(httpx.AsyncClient):
     """An ``AsyncClient`` that sends requests to a running application.
 
-    :ivar lifespan: the :class:`~anylifespan.LifespanManager` of the application
+    :ivar lifespan: the application's :class:`~anylifespan.LifespanManager`
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class ASGIClient(httpx.AsyncClient):
         **options: Any,
     ) -> None:
         transport = transport or ASGITransport(lifespan.app, lifespan=lifespan)
-        # The application is no network, and may be looked at in a debugger.
+        # There is no network, and the application may be stopped in a debugger.
         options.setdefault("timeout", None)
         super().__init__(transport=transport, base_url=base_url, **options)
         self.lifespan = lifespan
@@ -48,16 +48,16 @@ class ASGIClient(httpx.AsyncClient):
                 await websocket.send_json({"book": 1})
                 assert await websocket.receive_json() == {"sold": True}
 
-        If the application raises, leaving the block raises that. If its lifespan crashes, the
-        block gets a WebSocketDisconnect, and leaving it raises the crash. A single exception is
-        never wrapped in a group.
+        If the application raises an exception, leaving the block raises it. If the lifespan
+        crashes, a WebSocketDisconnect is raised in the block, and leaving the block raises the
+        crash. A single exception is never wrapped in a group.
 
-        :param url: as for a request: relative to ``base_url``
-        :param options: those of httpx2, ``subprotocols`` for one; there are no pings by default
-        :raises WebSocketUpgradeError: of httpx2, if the application denies it; its ``response`` has
-            the denial, or status 403. The code and the reason of a ``websocket.close`` are in
-            ``response.extensions["websocket_close"]``.
-        :raises ImportError: without httpx2 2.9, or wsproto
+        :param url: the URL, relative to ``base_url`` as for a request
+        :param options: options of httpx2, such as ``subprotocols``. No pings are sent by default.
+        :raises WebSocketUpgradeError: an httpx2 exception, if the application denies the WebSocket.
+            Its ``response`` is the application's denial, or has status 403. The code and reason of
+            a ``websocket.close`` are in ``response.extensions["websocket_close"]``.
+        :raises ImportError: if httpx2 2.9 or wsproto is not installed
         """
         opened = open_websocket(httpx.AsyncClient, self, url, options)
         try:
@@ -91,40 +91,40 @@ async def asgi_client(
     base_url: str = BASE_URL,
     **options: Any,
 ) -> AsyncIterator[ASGIClient]:
-    """Run an application, and get a client for it::
+    """Run an application, and provide a client for it::
 
         async with asgi_client(app) as client:
             response = await client.get("/")
 
-    The client is an ``AsyncClient`` of httpx2, or of httpx if httpx2 is not installed. Responses
+    The client is an httpx2 ``AsyncClient``, or an httpx one if httpx2 is not installed. Responses
     stream, and :meth:`ASGIClient.websocket` opens a WebSocket. Requests that are still running
     when the client is closed are cancelled before the shutdown. If the lifespan crashes, the body
     is cancelled and the crash is raised; in a fixture, it is raised when the fixture is torn down.
 
     A :exc:`LeakWarning` lists what the application leaves behind after its shutdown: tasks,
-    threads, sockets, files and asynchronous generators that it has created in its lifespan or in
-    requests. What other code has created, such as the test, is not listed.
+    threads, sockets, files and asynchronous generators that it created in its lifespan or in
+    requests. Anything that other code created, such as the test, is not listed.
 
     :param app: an ASGI application
     :param mode: as for :class:`~anylifespan.LifespanManager`. The default differs, so that tests
         fail loudly if the application never starts.
     :param startup_timeout: seconds the startup may take; None for no limit
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
-    :param report_after: seconds after which a startup or a shutdown that is not over is logged
-    :param state: the dict that the application fills; None for a new one
+    :param report_after: seconds after which a startup or shutdown that is still running is logged
+    :param state: the dict that the application fills; None for a new dict
     :param logger: logger for problems that are not raised
     :param leaks: ``"warn"`` about leaks, raise them as an ``"error"``, or turn the check ``"off"``
-    :param ignore_leaks: patterns for known leaks, as for file names: they match the name of a task
-        or thread, the path of a file, or the place where it waits or was created, such as
-        ``"*/pool.py"`` or ``"*/pool.py:42"``
-    :param drain_timeout: seconds that a request may keep running after the client has closed it;
-        see :class:`ASGITransport`
+    :param ignore_leaks: patterns for known leaks, as for file names. They match the name of a task
+        or thread, the path of a file, or the place where a leak waits or was created, such as
+        ``"*/pool.py"`` or ``"*/pool.py:42"``.
+    :param drain_timeout: seconds that a request may keep running after the client has closed it.
+        See :class:`ASGITransport`.
     :param raise_app_exceptions: whether the client raises the application's exceptions
     :param root_path: the ``root_path`` of each request
     :param client: the ``client`` of each request: host and port
     :param base_url: base URL of the client
     :param options: options of ``AsyncClient``. The default ``timeout`` is None.
-    :raises LifespanError: as ``async with LifespanManager(app)``
+    :raises LifespanError: in the same cases as ``async with LifespanManager(app)``
     :raises TypeError: if ``app`` cannot be an ASGI application, or an option is unknown
     :raises LeakWarning: if the application leaks something, with ``leaks="error"``
     """
@@ -147,7 +147,7 @@ async def asgi_client(
         logger=logger,
         lifespan=manager,
     )
-    # Made before the application is started, so that a wrong option is told at once.
+    # Create the client before the application starts, so that a wrong option is reported at once.
     asgi_client = ASGIClient(manager, transport=transport, base_url=base_url, **options)
     async with leaks_reported(app, leaks, ignore_leaks) as is_up, manager, asgi_client:
         is_up()

@@ -1,4 +1,4 @@
-"""One request to the application, which runs in a task of its own, and what it answers."""
+"""A request to the application, which runs in a task of its own, and the response to it."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from .._core.ctrl_c import protected, unprotected
 from .._core.exceptions import is_cancellation
 from ._httpx import httpx
 
-# So many messages may the application be ahead of its client, as with the buffer of a socket.
+# How many messages the application may be ahead of its client, as with a socket's buffer.
 _AHEAD = 16
-# Seconds that a message takes which nobody gets.
+# Seconds that sending a message takes if nobody receives it.
 _PACE = 0.01
 _IGNORED = ("http.response.push", "http.response.trailers", "http.response.debug")
 
 
 class ResponseIncomplete(RuntimeError):
-    """The application has returned without a whole response, or was cancelled."""
+    """Raised if the application returned before its response was complete, or was cancelled."""
 
 
 @protected
 class Exchange(ABC):
     """A request, and the response to it.
 
-    :param app: the application as requests call it
-    :param scope: the scope of the request
-    :ivar raised: what the application has raised, as long as nobody has been given that
-    :ivar failure: what has gone wrong beside its answer
-    :ivar has_begun: whether its task has had its first turn
+    :param app: the application for requests
+    :param scope: the request's scope
+    :ivar raised: what the application has raised, until :meth:`take_raised` returns it
+    :ivar failure: an error outside the application's response, such as a crash of the lifespan
+    :ivar has_begun: whether the request's task has started to run
     :ivar over: set when the application has returned or raised
     :ivar is_complete: whether the application has sent the last message of its response
     """
@@ -62,10 +62,10 @@ class Exchange(ABC):
     def __str__(self) -> str:
         return f"{self._scope.get('method', 'WebSocket')} {self._scope['path']}"
 
-    # The side of the application
+    # The application's side
 
     async def run(self) -> None:
-        """Have the application answer it."""
+        """Call the application, and keep what it raises."""
         self.has_begun = True
         try:
             if not self._disconnected.is_set():  # as long as it was waiting for its first turn
@@ -83,21 +83,21 @@ class Exchange(ABC):
         await self._app(self._scope, self.receive, self.send)
 
     def close_ends_of_app(self) -> None:
-        """The application neither sends nor receives any more."""
+        """Close the streams' ends that the application uses, since it has ended."""
         self._to_client.close()
 
     @abstractmethod
     async def receive(self) -> Any:
-        """The ``receive()`` of the application."""
+        """Return the next message for the application, as its ``receive()``."""
 
     @abstractmethod
     async def send(self, message: Any) -> None:
-        """The ``send()`` of the application."""
+        """Handle a message from the application, as its ``send()``."""
 
     async def _pass_on(self, message: Any) -> None:
         try:
             try:
-                # A whole response takes no turn of the event loop, as long as nobody has to wait.
+                # Do not yield to the event loop unless the application has to wait for the client.
                 self._to_client.send_nowait(message)
             except WouldBlock:
                 await self._to_client.send(message)
@@ -105,17 +105,17 @@ class Exchange(ABC):
             await self._send_to_nobody()
 
     async def _send_to_nobody(self) -> None:
-        # For servers it is no error of the application that its client has left. An application
-        # that does not notice must leave others, and a clock that is not a real one, the time to.
+        # As on a server, sending to a client that has disconnected is not an error. An application
+        # that does not notice must let other tasks run, and must let a mock clock advance.
         await sleep(_PACE)
 
-    # The side of the client
+    # The client's side
 
     async def next_message(self, timeout: float | None) -> Any:
-        """What the application sends next; None if it is over.
+        """Return the next message from the application; None if there are no more.
 
-        :param timeout: seconds to wait
-        :raises httpx.ReadTimeout: after that time
+        :param timeout: seconds to wait; None for no limit
+        :raises httpx.ReadTimeout: if no message arrives in that time
         """
         with suppress(WouldBlock):
             return self.message_at_hand()
@@ -126,9 +126,9 @@ class Exchange(ABC):
         raise httpx.ReadTimeout(f"the application has sent nothing for {timeout:g} s in {self}")
 
     def message_at_hand(self) -> Any:
-        """The same without waiting.
+        """Return the next message without waiting; None if there are no more.
 
-        :raises anyio.WouldBlock: if there is none yet
+        :raises anyio.WouldBlock: if no message has arrived yet
         """
         try:
             return self._from_app.receive_nowait()
@@ -142,36 +142,39 @@ class Exchange(ABC):
             return None
 
     def disconnect(self) -> None:
-        """The client has gone."""
+        """Tell the application that the client has disconnected, and read no more messages."""
         self._disconnected.set()
         self._from_app.close()
 
     def fail(self, failure: Exception) -> None:
-        """Have the client wait no longer."""
+        """Record a failure, so that the client stops waiting."""
         self.failure = failure
         self._to_client.close()
 
     async def wait_over(self, seconds: float) -> None:
-        """Wait so long for the application to return."""
+        """Wait for the application to return, for at most this many seconds."""
         with move_on_after(seconds):
             await self.over.wait()
 
     def is_well(self) -> bool:
-        """Whether the response is complete, and nothing has gone wrong."""
+        """Return whether the response is complete, and nothing has gone wrong."""
         return self.is_complete and self.raised is None and self.failure is None
 
     def take_raised(self) -> BaseException | None:
-        """What the application has raised, for the one who will raise it."""
+        """Return what the application has raised, if anything, and forget it.
+
+        The caller has to raise or log the exception.
+        """
         raised, self.raised = self.raised, None
         if raised is None or not is_cancellation(raised):
             return raised
-        # Whoever waits for the response has not been cancelled.
+        # The code that waits for the response has not been cancelled.
         broken_off = ResponseIncomplete(f"the application has been cancelled in {self}")
         broken_off.__cause__ = raised
         return broken_off
 
     def take_error(self) -> BaseException | None:
-        """What is wrong with a response that has come to its end, for the one who will raise it."""
+        """Return what is wrong with a response that has ended, for the caller to raise or log."""
         error = self.take_raised()
         if self.failure is not None:
             return self.failure
@@ -183,12 +186,12 @@ class Exchange(ABC):
 
 @protected
 class HTTPExchange(Exchange):
-    """One of HTTP.
+    """An HTTP request, and the response to it.
 
-    :param body: that of the request, which is read as the application receives it
-    :param length: how many bytes it has; None if that is not known
-    :ivar debug: what the application says of its response, by the extension for that
-    :ivar trailers: the headers after the body, as they come; None if there are to be none
+    :param body: the request's body, which is read as the application receives it
+    :param length: the length of the body in bytes; None if it is unknown
+    :ivar debug: what the application sends with the ``http.response.debug`` extension
+    :ivar trailers: the trailing headers, as they arrive; None if the response has no trailers
     """
 
     def __init__(
@@ -213,8 +216,8 @@ class HTTPExchange(Exchange):
                     with CancelScope() as self._read_scope:
                         return await self._read()
             await self._disconnected.wait()
-        # Without a checkpoint, as servers have it: some applications look whether they are
-        # disconnected with a cancel scope that is cancelled already.
+        # Return without a checkpoint, as servers do. Some applications check whether the client has
+        # disconnected inside a cancel scope that is already cancelled.
         return {"type": "http.disconnect"}
 
     @unprotected

@@ -1,4 +1,4 @@
-"""httpx2, or else httpx, whichever is installed, and what is the same of their two clients."""
+"""httpx2, or httpx if httpx2 is not installed, and helpers that both test clients use."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ BASE_URL = "http://test"
 
 
 def open_websocket(kind: Any, client: Any, url: Any, options: dict[str, Any]) -> Any:
-    """``client.websocket()`` of httpx2, for an application that is no network.
+    """Call httpx2's ``client.websocket()``, without keepalive pings by default.
 
-    :param kind: the class of httpx2 that has it
-    :raises ModuleNotFoundError: if it has none
+    :param kind: the client class that defines ``websocket()``
+    :raises ModuleNotFoundError: if the class has no ``websocket()``
     """
     try:
         websocket = kind.websocket
@@ -37,7 +37,7 @@ def open_websocket(kind: Any, client: Any, url: Any, options: dict[str, Any]) ->
 
 
 def is_of_websocket(raised: object) -> bool:
-    """Whether it is what httpx2 raises where a WebSocket has ended."""
+    """Return whether an exception is one that httpx2 raises when a WebSocket has ended."""
     from httpx2.websockets import WebSocketDisconnect, WebSocketNetworkError
 
     return isinstance(raised, (WebSocketDisconnect, WebSocketNetworkError))

@@ -1,4 +1,4 @@
-"""An application that is started here and shut down there, with a report of its leaks."""
+"""The startup and the shutdown of an application, with a report of its leaks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .._diagnosis.leaks import leaks_reported
 
 
 class Reported:
-    """The startup and the shutdown of an application, in any two tasks.
+    """Starts an application and shuts it down, in one task or in two different ones.
 
-    :param leaks: as for :func:`asgi_client`
-    :param ignored: patterns of known leaks
+    :param leaks: what to do about leaks, as for :func:`asgi_client`
+    :param ignored: patterns for known leaks
     """
 
     def __init__(
@@ -33,6 +33,6 @@ class Reported:
             self._left_open = stack.pop_all()
 
     async def shutdown(self) -> None:
-        """Shut the application down, and report its leaks if it had started."""
+        """Shut the application down, and report its leaks if the application had started."""
         async with self._left_open:
             await self._manager.shutdown()

@@ -1,4 +1,4 @@
-"""A server for tests: the application is up, and listens on a port."""
+"""A server for tests, which runs the application and listens on a port."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ._transport import DRAIN_TIMEOUT
 class ASGIServer:
     """A running server.
 
-    :ivar lifespan: the :class:`~anylifespan.from_thread.BlockingLifespan` of the application
-    :ivar host: address that it listens on
-    :ivar port: port that it listens on
+    :ivar lifespan: the application's :class:`~anylifespan.from_thread.BlockingLifespan`
+    :ivar host: the address that the server listens on
+    :ivar port: the port that the server listens on
     """
 
     def __init__(self, lifespan: BlockingLifespan, host: str, port: int) -> None:
@@ -36,7 +36,7 @@ class ASGIServer:
 
     @property
     def url(self) -> str:
-        """Its URL, without a trailing slash: ``http://127.0.0.1:54321``."""
+        """The server's URL without a trailing slash, such as ``http://127.0.0.1:54321``."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
@@ -64,30 +64,31 @@ def asgi_server(
         with asgi_server(app) as server:
             page.goto(f"{server.url}/orders")
 
-    Use it for browsers, and for clients that need a real connection; :func:`asgi_client` and
+    Use this for browsers, and for clients that need a real connection. :func:`asgi_client` and
     :func:`asgi_sync_client` are faster. At the end of the block, requests that are still open are
     cancelled, and the application is shut down. If the application crashes, the server stops, and
     leaving the block raises the crash.
 
     The end of the block never hangs: if the application blocks its event loop for more than five
-    seconds beyond its timeouts, its thread is abandoned, and the ShutdownTimeout reports where it
-    is. (Uvicorn #742, #1497)
+    seconds beyond its timeouts, its thread is abandoned, and a ShutdownTimeout reports where the
+    application is blocked. (Uvicorn #742, #1497)
 
     :param app: an ASGI application
     :param host: address to listen on
     :param port: port to listen on; 0 for any free port
-    :param drain_timeout: seconds that open requests get to finish at the end of the block, before
-        they are disconnected and cancelled; None for no limit
-    :param backend_options: options of asyncio, as for :func:`anyio.run`
+    :param drain_timeout: seconds that open requests may take to finish at the end of the block,
+        before they are disconnected and cancelled; None for no limit
+    :param backend_options: options for asyncio, as for :func:`anyio.run`
     :param options: options of :class:`uvicorn.Config`. By default Uvicorn does not configure
         logging (``log_config=None``).
-    :raises LifespanError: as :func:`~anylifespan.from_thread.start_blocking_lifespan`
+    :raises LifespanError: in the same cases as
+        :func:`~anylifespan.from_thread.start_blocking_lifespan`
     :raises TypeError: if ``app`` cannot be an ASGI application, or an option is unknown
     :raises OSError: if the server cannot listen on that port
     :raises LeakWarning: if the application leaves something behind, with ``leaks="error"``
-    :raises ModuleNotFoundError: without Uvicorn
+    :raises ModuleNotFoundError: if Uvicorn is not installed
 
-    The other parameters are those of :func:`asgi_client`.
+    The other parameters are the same as for :func:`asgi_client`.
     """
     from ._serving import Serving
 

@@ -1,4 +1,4 @@
-"""Uvicorn, for an application that has already been started."""
+"""Runs Uvicorn for an application that has already been started."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ except ModuleNotFoundError:
 
 
 class _Uvicorn(uvicorn.Server):
-    """A server with an event for the end of its startup."""
+    """A Uvicorn server with an event that is set when its startup ends."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -39,7 +39,7 @@ class _Uvicorn(uvicorn.Server):
 class Serving:
     """Runs Uvicorn for an application that has already been started.
 
-    :param drain_timeout: seconds; infinity for no limit
+    :param drain_timeout: seconds that open requests may take to finish; infinity for no limit
     :param options: options of :class:`uvicorn.Config`
     """
 
@@ -59,10 +59,10 @@ class Serving:
             options.setdefault("ws", "websockets-sansio")
         options.setdefault("log_config", None)
         if drain_timeout < math.inf:
-            # Requests are cut before that; it is for clients that have stopped reading.
+            # Requests are cut before this timeout, which is for clients that have stopped reading.
             options.setdefault("timeout_graceful_shutdown", time_to_close(drain_timeout))
         self._config = uvicorn.Config(self._serve, interface="asgi3", lifespan="off", **options)
-        # Load it now: later, a wrong option would end Uvicorn with SystemExit.
+        # Load the configuration now. Later, a wrong option would end Uvicorn with SystemExit.
         self._config.load()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +87,7 @@ class Serving:
         self._server.should_exit = True
 
     async def stop(self) -> None:
-        """Stop accepting requests, and wait for open ones. Does nothing before the start."""
+        """Stop accepting requests, and wait for open ones, if the server has started."""
         if not self._has_begun:
             return
         self._end()
@@ -98,7 +98,7 @@ class Serving:
         await self._drain.finish()
 
     def hurry(self) -> None:
-        """Stop waiting for requests."""
+        """Stop waiting for open requests."""
         if self._has_begun:
             self._drain.hurry()
             self._server.force_exit = True

@@ -1,4 +1,4 @@
-"""A client for synchronous tests: the application is up in another thread."""
+"""A client for synchronous tests, which runs the application in another thread."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ._transport import DRAIN_TIMEOUT
 
 
 class ASGISyncClient(httpx.Client):
-    """A ``Client`` of httpx2, or of httpx, that sends requests to a running application.
+    """An httpx2 or httpx ``Client`` that sends requests to a running application.
 
-    :ivar lifespan: the :class:`~anylifespan.from_thread.BlockingLifespan` of the application
+    :ivar lifespan: the application's :class:`~anylifespan.from_thread.BlockingLifespan`
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class ASGISyncClient(httpx.Client):
         **options: Any,
     ) -> None:
         transport = transport or ASGISyncTransport(lifespan)
-        # The application is no network, and may be looked at in a debugger.
+        # There is no network, and the application may be stopped in a debugger.
         options.setdefault("timeout", None)
         super().__init__(transport=transport, base_url=base_url, **options)
         self.lifespan = lifespan
@@ -46,15 +46,16 @@ class ASGISyncClient(httpx.Client):
                 websocket.send_json({"book": 1})
                 assert websocket.receive_json() == {"sold": True}
 
-        If the application raises, leaving the block raises that. If its lifespan crashes, the
-        block gets a WebSocketDisconnect, and leaving it raises the crash.
+        If the application raises an exception, leaving the block raises it. If the lifespan
+        crashes, a WebSocketDisconnect is raised in the block, and leaving the block raises the
+        crash.
 
-        :param url: as for a request: relative to ``base_url``
-        :param options: those of httpx2, ``subprotocols`` for one; there are no pings by default
-        :raises WebSocketUpgradeError: of httpx2, if the application denies it, as with
-            :meth:`ASGIClient.websocket`
-        :raises LifespanCrashed: if the application dies meanwhile, or has died
-        :raises ModuleNotFoundError: without httpx2 2.9, or wsproto
+        :param url: the URL, relative to ``base_url`` as for a request
+        :param options: options of httpx2, such as ``subprotocols``. No pings are sent by default.
+        :raises WebSocketUpgradeError: an httpx2 exception, if the application denies the WebSocket,
+            as with :meth:`ASGIClient.websocket`
+        :raises LifespanCrashed: if the lifespan has crashed, or crashes meanwhile
+        :raises ModuleNotFoundError: if httpx2 2.9 or wsproto is not installed
         """
         opened = open_websocket(httpx.Client, self, url, options)
         try:
@@ -88,7 +89,7 @@ def asgi_sync_client(
     base_url: str = BASE_URL,
     **options: Any,
 ) -> Iterator[ASGISyncClient]:
-    """Run an application in another thread, and get a client for it::
+    """Run an application in another thread, and provide a client for it::
 
         with asgi_sync_client(app) as client:
             response = client.get("/")
@@ -99,16 +100,18 @@ def asgi_sync_client(
     behind.
 
     If the lifespan crashes, open and later requests raise the crash, and so does leaving the
-    block. Use ``client.lifespan.call()`` to call a function in the event loop of the application.
+    block. Use ``client.lifespan.call()`` to call a function in the application's event loop.
 
     :param app: an ASGI application
     :param backend: ``"asyncio"`` or ``"trio"``
     :param backend_options: options of the backend, as for :func:`anyio.run`
-    :raises LifespanError: as :func:`~anylifespan.from_thread.start_blocking_lifespan`
+    :raises LifespanError: in the same cases as
+        :func:`~anylifespan.from_thread.start_blocking_lifespan`
     :raises TypeError: if ``app`` cannot be an ASGI application, or an option is unknown
     :raises LeakWarning: if the application leaks something, with ``leaks="error"``
 
-    The other parameters are those of :func:`asgi_client`; ``options`` are options of ``Client``.
+    The other parameters are the same as for :func:`asgi_client`. ``options`` are passed to
+    ``Client``.
     """
     check_leaks(leaks, ignore_leaks)
     manager = LifespanManager(
@@ -129,7 +132,7 @@ def asgi_sync_client(
         drain_timeout=drain_timeout,
         logger=logger,
     )
-    # Made before the application is started, so that a wrong option is told at once.
+    # Create the client before the application starts, so that a wrong option is reported at once.
     sync_client = ASGISyncClient(lifespan, transport=transport, base_url=base_url, **options)
     reported = Reported(app, manager, leaks, ignore_leaks)
     steps = (reported.startup, reported.shutdown)

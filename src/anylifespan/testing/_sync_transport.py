@@ -1,4 +1,4 @@
-"""Requests of synchronous code to an application that is up in another thread."""
+"""A transport for requests from synchronous code to an application in another thread."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ._transport import DRAIN_TIMEOUT, ASGITransport, Body
 
 
 class ASGISyncTransport(httpx.BaseTransport):
-    """Sends the requests of a ``Client`` to an application that is up in another thread::
+    """Sends a ``Client``'s requests to an application that runs in another thread::
 
         with start_blocking_lifespan(app) as lifespan:
             transport = ASGISyncTransport(lifespan)
             with httpx2.Client(transport=transport, base_url="http://test") as client:
                 ...
 
-    It is :class:`ASGITransport` for synchronous code. If the application dies, whoever waits for it
-    gets the crash.
+    This is the synchronous version of :class:`ASGITransport`. If the lifespan crashes, every call
+    that waits for the application raises the crash.
 
-    :param lifespan: that of the application
-    :ivar is_closed: whether it has ended its requests, and there were none since
+    :param lifespan: the application's lifespan
+    :ivar is_closed: whether the transport has been closed since its last request
 
-    The other parameters are those of :class:`ASGITransport`.
+    The other parameters are the same as for :class:`ASGITransport`.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class ASGISyncTransport(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request.
 
-        :return: the response, as soon as the application has begun it
-        :raises httpx.ReadTimeout: if that takes longer than the read timeout of the request
-        :raises LifespanCrashed: if the application dies meanwhile, or has died
+        :return: the response, as soon as the application has started it
+        :raises httpx.ReadTimeout: if the response does not start within the request's read timeout
+        :raises LifespanCrashed: if the lifespan has crashed, or crashes meanwhile
         :raises RuntimeError: if the application returns without a response
         """
         self.is_closed = False
         return self.lifespan.call(self._begin, request)
 
     def close(self) -> None:
-        """End all requests that still run, as :meth:`ASGITransport.aclose`."""
+        """End all requests that are still running, as :meth:`ASGITransport.aclose` does."""
         if not self.is_closed:
             limit = time_to_close(self._transport._drain_timeout)
             with suppress(BlockedError):  # which the shutdown is going to raise
@@ -103,7 +103,7 @@ class ASGISyncTransport(httpx.BaseTransport):
 
 
 class _RequestBody(httpx.AsyncByteStream):
-    """The body of a request, which only synchronous code can read."""
+    """The body of a synchronous request, which is read in a worker thread."""
 
     def __init__(self, body: Any) -> None:
         self._parts = iter(body)
@@ -130,9 +130,10 @@ class _ResponseBody(httpx.SyncByteStream):
         self._is_complete = False
 
     def read_ahead(self) -> None:
-        """Read what is there already, in the event loop.
+        """Read what the application has already sent. Call this in the event loop.
 
-        Most responses are complete when they begin: they need no more turns of two threads.
+        Most responses are complete when they start. Reading them here saves switching between the
+        two threads.
         """
         self._read, self._is_complete = self._body.at_hand()
 
@@ -155,9 +156,9 @@ class _ResponseBody(httpx.SyncByteStream):
 
 
 class _NetworkStream:
-    """The server's side of a connection, for a WebSocket client that reads it in a thread.
+    """The server's side of a connection, for a WebSocket client in another thread.
 
-    It is what ``response.extensions["network_stream"]`` is for httpcore.
+    It takes the place of httpcore's ``response.extensions["network_stream"]``.
     """
 
     def __init__(self, lifespan: BlockingLifespan, stream: Any) -> None:
@@ -165,10 +166,10 @@ class _NetworkStream:
         self._stream = stream
 
     def get_extra_info(self, info: str) -> Any:
-        """None: there is no socket."""
+        """Return None, since there is no socket."""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read frames that the application has sent, or part of one."""
+        """Read frames that the application has sent, or part of a frame."""
         try:
             frames: bytes = self._lifespan.call(self._stream.read, max_bytes, timeout)
         except LifespanCrashed:
@@ -181,5 +182,5 @@ class _NetworkStream:
             self._lifespan.call(self._stream.write, buffer, timeout)
 
     def close(self) -> None:
-        """Leave the application, and wait for it."""
+        """Disconnect from the application, and wait for it to end the WebSocket."""
         self._lifespan._run(self._stream.aclose)

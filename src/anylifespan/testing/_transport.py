@@ -1,4 +1,4 @@
-"""Requests that go straight to an application, and stream both ways."""
+"""A transport that sends requests straight to an application, and streams both ways."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 DRAIN_TIMEOUT = 1.0
-# Seconds: no limit, but that requests can be cut.
+# Seconds. In effect there is no limit, but requests can still be cut.
 _FOREVER = 1e9
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
@@ -34,33 +34,33 @@ _WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 
 @protected
 class ASGITransport(httpx.AsyncBaseTransport):
-    """Sends the requests of an ``AsyncClient`` to an application, which is up already::
+    """Sends an ``AsyncClient``'s requests to an application that is already running::
 
         transport = ASGITransport(manager.app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
             ...
 
-    Use it in place of ``ASGITransport`` of httpx2 or httpx, which returns a response only when that
-    is complete. Here both bodies stream, WebSockets work, the client's read timeout applies, and no
-    request is left running when the client is closed.
+    Use this in place of the ``ASGITransport`` in httpx2 or httpx, which returns a response only
+    when the response is complete. Here, request and response bodies stream, WebSockets work, the
+    client's read timeout applies, and no request is left running when the client is closed.
 
     An application sees what it would see under a server: ``http.disconnect`` once its response is
-    complete or the client has left it, and a ``send()`` that waits while the client does not read.
-    The client waits for more than that of a server: its response is over when the application has
-    returned, background tasks included.
+    complete or the client has disconnected, and a ``send()`` that waits while the client does not
+    read. The client waits longer than it would for a server: a response ends only when the
+    application has returned, including its background tasks.
 
     :param app: an ASGI application
-    :param raise_app_exceptions: whether what the application raises in a request is raised where
-        the client waits for the response. Otherwise it is logged, and the client sees what a server
-        would send: status 500, or a response that breaks off.
+    :param raise_app_exceptions: whether an exception that the application raises in a request is
+        raised where the client waits for the response. If not, the exception is logged, and the
+        client sees what a server would send: status 500, or a response that breaks off.
     :param root_path: the ``root_path`` of each request
     :param client: the ``client`` of each request: host and port
-    :param drain_timeout: seconds that a request may go on when the client has left it: after that
-        time the closing of a response goes on without it, and the closing of the client cancels
-        it. None for no limit.
-    :param logger: where to log what cannot be raised
-    :param lifespan: the manager of the application. If that dies, requests that wait for it raise
-        the crash, and so does every later one.
+    :param drain_timeout: seconds that a request may keep running after the client has closed it.
+        After that time, closing a response no longer waits for the request, and closing the client
+        cancels the request. None for no limit.
+    :param logger: logger for problems that are not raised
+    :param lifespan: the application's manager. If the lifespan crashes, open and later requests
+        raise the crash.
     :raises TypeError: if ``app`` cannot be an ASGI application
     """
 
@@ -86,16 +86,16 @@ class ASGITransport(httpx.AsyncBaseTransport):
         self._event_loop: EventLoop
         self._drain: Drain
         self._drained_app: ASGI3App
-        # Those under way, and those that have raised what nobody has been given yet.
+        # Running requests, and ended ones whose exception has not been raised or logged yet.
         self._tasks: dict[Exchange, object] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request.
 
-        :return: the response, as soon as the application has begun it
-        :raises httpx.ReadTimeout: if that takes longer than the read timeout of the request
+        :return: the response, as soon as the application has started it
+        :raises httpx.ReadTimeout: if the response does not start within the request's read timeout
         :raises RuntimeError: if the application returns without a response
-        :raises LifespanCrashed: if the application has died, and there is a ``lifespan``
+        :raises LifespanCrashed: if there is a ``lifespan``, and it has crashed
         """
         app = self._app()
         if self._lifespan is not None and self._lifespan.crash is not None:
@@ -116,13 +116,14 @@ class ASGITransport(httpx.AsyncBaseTransport):
         return response
 
     async def aclose(self) -> None:
-        """End all requests that still run: their client is gone.
+        """Disconnect all requests that are still running, and wait for them to end.
 
-        Those that do not end by themselves are cancelled after the ``drain_timeout``, with a
-        warning in the log; at once if Ctrl-C interrupts this, or it is cancelled and has no limit.
+        Requests that do not end by themselves are cancelled after the ``drain_timeout``, with a
+        warning in the log. They are cancelled at once if Ctrl-C interrupts the wait, or if the wait
+        is cancelled and has no limit.
 
-        :raises BaseException: what the application has raised in requests that were left, or a
-            group of it. It is logged if another exception is being handled already.
+        :raises BaseException: the exception that the application raised in such requests, or a
+            group of several. It is logged instead if another exception is already being handled.
         """
         exchanges = list(self._tasks)
         for exchange in exchanges:
@@ -138,9 +139,9 @@ class ASGITransport(httpx.AsyncBaseTransport):
             self._raise_what_is_left(exchanges)
 
     async def _end(self, exchanges: list[Exchange]) -> BaseException | None:
-        """Wait for requests that have been left to end.
+        """Wait for requests to end whose clients have disconnected.
 
-        :return: what has interrupted that, and had them cut at once
+        :return: the exception that interrupted the wait, so that the requests were cut at once
         """
         interruption: BaseException | None = None
         while True:
@@ -160,18 +161,18 @@ class ASGITransport(httpx.AsyncBaseTransport):
                 return interruption
 
     async def leave(self, exchange: Exchange) -> None:
-        """The client leaves one request, and waits for the application to end it."""
+        """Disconnect the client from a request, and wait for the application to end it."""
         exchange.disconnect()
         if not exchange.over.is_set():
             await exchange.wait_over(self._drain_timeout)
 
     async def close(self, exchange: Exchange) -> None:
-        """Leave a request, and raise what the application raised in it."""
+        """Disconnect the client from a request, and raise what the application raised in it."""
         await self.leave(exchange)
         self._raise_what_is_left([exchange])
 
     def error_of(self, exchange: Exchange) -> BaseException | None:
-        """What is wrong with a response that has come to its end."""
+        """Return what is wrong with a response that has ended, if anything."""
         error = exchange.take_error()
         if exchange.over.is_set():
             self._tasks.pop(exchange, None)
@@ -218,9 +219,9 @@ class ASGITransport(httpx.AsyncBaseTransport):
         }
 
     async def _first_message(self, exchange: Exchange, request: httpx.Request) -> Any:
-        """Begin a request.
+        """Start a request.
 
-        :return: how its response begins
+        :return: the first message of the response
         """
         self._start(exchange)
         message = None
@@ -235,7 +236,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
                 try:
                     raise error
                 finally:
-                    # If what has failed is the body of the request, the application runs on.
+                    # If the request's body has failed, the application is still running.
                     await self.close(exchange)
             exchange.is_complete = True  # by this
             message = {"type": "http.response.start", "status": 500}
@@ -261,7 +262,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
         return httpx.Response(start["status"], headers=headers, stream=body)
 
     async def _answer_websocket(self, app: ASGI3App, request: httpx.Request) -> httpx.Response:
-        # wsproto is needed for nothing else.
+        # Nothing else needs wsproto.
         from ._websocket import NetworkStream, WebSocketExchange, switched_protocols
 
         protocols = request.headers.get("sec-websocket-protocol", "").split(",")
@@ -287,7 +288,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
     async def _denial(
         self, exchange: Exchange, request: httpx.Request, start: Any
     ) -> httpx.Response:
-        """A response that has been read and closed: the client is going to raise it."""
+        """Return a response that has been read and closed, since the client will raise it."""
         parts = []
         while (message := await exchange.next_message(_read_timeout(request))) is not None:
             parts.append(message.get("body", b""))
@@ -302,7 +303,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
         return httpx.Response(start["status"], headers=headers, content=b"".join(parts))
 
     def _raise_what_is_left(self, exchanges: list[Exchange]) -> None:
-        """Raise what the application has raised while nobody waited for it."""
+        """Raise or log what the application raised while nobody waited for the response."""
         errors = []
         is_handling = sys.exc_info()[1] is not None
         for exchange in exchanges:
@@ -335,7 +336,7 @@ class Body(httpx.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        # No generator, which would have to be closed where a test reads part of a response.
+        # Not a generator, which would have to be closed if a test reads only part of a response.
         while (message := await self._exchange.next_message(self._timeout)) is not None:
             body: bytes = message.get("body", b"")
             if body:
@@ -343,7 +344,7 @@ class Body(httpx.AsyncByteStream):
         raise self._transport.error_of(self._exchange) or StopAsyncIteration
 
     def at_hand(self) -> tuple[list[bytes], bool]:
-        """What can be read without waiting; and whether that is all, and it is over."""
+        """Return what can be read without waiting, and whether the response is now complete."""
         parts: list[bytes] = []
         is_all = False
         with suppress(WouldBlock):
@@ -360,7 +361,7 @@ class Body(httpx.AsyncByteStream):
 
 
 def _length(headers: httpx.Headers) -> int | None:
-    """How long the body of a request is; None if that is not known."""
+    """Return the length of a request's body; None if it is unknown."""
     length = headers.get("content-length", "0")
     return int(length) if "transfer-encoding" not in headers and length.isdecimal() else None
 

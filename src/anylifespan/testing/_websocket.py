@@ -1,4 +1,4 @@
-"""One WebSocket to the application, as a stream of frames that a WebSocket client reads."""
+"""A WebSocket to the application, as a stream of frames that a WebSocket client reads."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from ._exchange import Exchange
 from ._httpx import httpx
 
 _DENIAL = "websocket.http.response"
-# A message of ours, beside those of ASGI.
+# An internal message type, in addition to ASGI's.
 _FRAME = "frame"
-# Close codes, of the registry for WebSockets.
+# Close codes, from the WebSocket registry.
 _NORMAL, _ABNORMAL, _INTERNAL_ERROR = 1000, 1006, 1011
 
 
 @protected
 class WebSocketExchange(Exchange):
-    """One of WebSocket."""
+    """A WebSocket to the application."""
 
     def __init__(self, app: ASGI3App, scope: Scope) -> None:
         super().__init__(app, scope)
         self._is_accepted = False
         self._is_denied = False
         self._is_closed = False  # by either side
-        # What has arrived, which the application need not have received: the other side never waits
-        # for it to do so, and waits for no more than a network would be waited for.
+        # Messages from the client. The buffer is unlimited, so that the client never waits for the
+        # application to receive them, just as it would not wait with a network.
         self._to_app, self._from_client = anyio.create_memory_object_stream[Any](math.inf)
         self._to_app.send_nowait({"type": "websocket.connect"})
         self._last = {"type": "websocket.disconnect", "code": _ABNORMAL, "reason": ""}
 
-    # The side of the application
+    # The application's side
 
     def close_ends_of_app(self) -> None:
         super().close_ends_of_app()
@@ -83,16 +83,16 @@ class WebSocketExchange(Exchange):
             return "it is denied"
         return "it is accepted" if self._is_accepted else "it is not accepted"
 
-    # The side of the client
+    # The client's side
 
     def arrived(self, message: Any) -> None:
-        """Something has come from the client."""
+        """Pass a message from the client on to the application."""
         with suppress(anyio.BrokenResourceError, ClosedResourceError):
-            # One that has ended, or is closed already, does not miss it.
+            # The message is not needed if the application has ended or the WebSocket is closed.
             self._to_app.send_nowait(message)
 
     def close(self, code: int, reason: str) -> None:
-        """One side closes it, and the application is to learn of that."""
+        """Close the WebSocket for one side, and report this to the application."""
         if not self._is_closed:
             self._is_closed = True
             self._last = {"type": "websocket.disconnect", "code": code, "reason": reason}
@@ -103,23 +103,24 @@ class WebSocketExchange(Exchange):
         super().disconnect()
 
     def sent_beside(self, frame: bytes) -> None:
-        """Have the client read a frame that is not of the application."""
+        """Send the client a frame that does not come from the application."""
         with suppress(anyio.WouldBlock, anyio.BrokenResourceError, ClosedResourceError):
-            # A client that does not read does not miss it.
+            # A client that does not read does not need the frame.
             self._to_client.send_nowait({"type": _FRAME, "bytes": frame})
 
     def code_of_end(self) -> int:
-        """With what a server closes it, if the application has ended without a word."""
+        """Return the code for closing the WebSocket if the application ended without closing it."""
         return _NORMAL if self.raised is self.failure is None else _INTERNAL_ERROR
 
 
 class NetworkStream:
-    """The server's side of a connection, of which a WebSocket client reads frames.
+    """The server's side of a connection, from which a WebSocket client reads frames.
 
-    It is what ``response.extensions["network_stream"]`` is for httpcore.
+    It takes the place of httpcore's ``response.extensions["network_stream"]``.
 
-    :param leave: called when the client closes it. What the application has raised is raised when
-        the response is closed: who closes this may be a task or a thread of the client's own.
+    :param leave: called when the client closes the stream. What the application has raised is not
+        raised then, since the client may close the stream in a task or thread of its own. It is
+        raised when the response is closed.
     """
 
     def __init__(self, exchange: WebSocketExchange, leave: Callable[[], Awaitable[None]]) -> None:
@@ -130,10 +131,10 @@ class NetworkStream:
         self._parts: list[Any] = []  # of a message that has not wholly arrived
 
     def get_extra_info(self, info: str) -> Any:
-        """None: there is no socket."""
+        """Return None, since there is no socket."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read frames that the application has sent, or part of one."""
+        """Read frames that the application has sent, or part of a frame."""
         while not self._unread:
             message = await self._exchange.next_message(timeout)
             if message is None and not self._is_open():
@@ -143,7 +144,7 @@ class NetworkStream:
         return read
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Take frames that the client sends."""
+        """Handle frames that the client sends."""
         await checkpoint()
         if not self._is_open():
             return  # as with a network, the client learns of that as it reads
@@ -152,7 +153,7 @@ class NetworkStream:
             self._take(event)
 
     async def aclose(self) -> None:
-        """Leave the application, and wait for it."""
+        """Disconnect from the application, and wait for it to end the WebSocket."""
         await self._leave()
 
     def _is_open(self) -> bool:
@@ -192,12 +193,12 @@ def switched_protocols(
     accept: Any,
     body: httpx.AsyncByteStream,
 ) -> httpx.Response:
-    """The response that opens a WebSocket.
+    """Return the response that opens a WebSocket.
 
-    :param network: where the client reads and writes frames
-    :param headers: those of the request
-    :param accept: the message of the application
-    :param body: what the client closes in the end
+    :param network: the stream in which the client reads and writes frames
+    :param headers: the request's headers
+    :param accept: the application's ``websocket.accept`` message
+    :param body: the response body, which the client closes in the end
     """
     key = headers.get("sec-websocket-key", "").encode()
     ours = [

@@ -1,4 +1,4 @@
-"""The cases, a module for each kind."""
+"""All cases, with one module for each kind."""
 
 from .._case import Case, registered
 from . import (  # noqa: F401 - importing them makes their cases known
@@ -14,7 +14,7 @@ from . import (  # noqa: F401 - importing them makes their cases known
     workers,
 )
 
-# In the order in which a lifespan comes to them.
+# In the order in which a lifespan reaches these topics.
 _TOPICS = [
     "lifespan",
     "requests",

@@ -1,4 +1,4 @@
-"""Whether the lifespan is run, and with which scope."""
+"""Cases about the call of the lifespan, and about the scopes of the lifespan and of requests."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def runs(record: Record) -> None:
 
 @case("lifespan.once", REQUIRED, lifespan_spec("Lifespan Protocol", "should"), WELL)
 def once(record: Record) -> None:
-    """The lifespan is run once for an event loop, whatever number of requests it has."""
+    """The lifespan is run once per event loop, however many requests there are."""
     served(record)
     expect(len(record.lifespans) == 1, f"the lifespan was run {len(record.lifespans)} times")
 
 
 @case("lifespan.same-event-loop", REQUIRED, lifespan_spec("Lifespan Protocol"), WELL)
 def same_event_loop(record: Record) -> None:
-    """Requests are run in the event loop of the lifespan."""
+    """Requests are run in the same event loop as the lifespan."""
     served(record)
     elsewhere = [note["path"] for note in record.noted("request") if not note["same_loop"]]
     expect(not elsewhere, f"these were run in another event loop: {', '.join(elsewhere)}")
@@ -46,7 +46,8 @@ def same_event_loop(record: Record) -> None:
 
 @case("lifespan.two-events", REQUIRED, lifespan_spec("Lifespan Protocol"), WELL)
 def two_events(record: Record) -> None:
-    """While it serves, the application receives no other event than the two of the lifespan."""
+    """While requests are served, the lifespan receives no events other than lifespan.startup and
+    lifespan.shutdown."""
     served(record)
     known = ("lifespan.startup", "lifespan.shutdown")
     # The first one has a case of its own.
@@ -72,7 +73,7 @@ def scope_asgi_version(record: Record) -> None:
 
 @case("lifespan.scope-spec-version", REQUIRED, lifespan_spec("Scope"), WELL)
 def scope_spec_version(record: Record) -> None:
-    """scope["asgi"]["spec_version"] is a version of the lifespan protocol, "1.0" or "2.0", or
+    """scope["asgi"]["spec_version"] is a version of the lifespan protocol ("1.0" or "2.0"), or is
     missing."""
     called(record)
     asgi = record.lifespans[0]["asgi"]
@@ -84,7 +85,7 @@ def scope_spec_version(record: Record) -> None:
     "lifespan.context-variables", ADVISED, Source("anylifespan, docs/semantics.md, Requests"), WELL
 )
 def context_variables(record: Record) -> None:
-    """Requests see the context variables that were set in the startup."""
+    """Requests see the context variables that the lifespan set during its startup."""
     served(record)
     unseen = [note["path"] for note in record.noted("request") if not note["variable"]]
     expect(not unseen, f"they are not seen by {', '.join(unseen)}")
@@ -103,8 +104,8 @@ def http_asgi_version(record: Record) -> None:
     "requests.http-spec-version", REQUIRED, http_spec("HTTP Connection Scope"), WELL, drivers=False
 )
 def http_spec_version(record: Record) -> None:
-    """In the scope of an HTTP request, scope["asgi"]["spec_version"] is a version of the HTTP
-    protocol, "2.0" to "2.5", or missing."""
+    """In the scope of an HTTP request, scope["asgi"]["spec_version"] is a version of the ASGI HTTP
+    protocol ("2.0" to "2.5"), or is missing."""
     answered(record)
     _has_spec_version(record, "request")
 
@@ -130,8 +131,8 @@ def websocket_asgi_version(record: Record) -> None:
     drivers=False,
 )
 def websocket_spec_version(record: Record) -> None:
-    """In the scope of a WebSocket, scope["asgi"]["spec_version"] is a version of the WebSocket
-    protocol, "2.0" to "2.5", or missing."""
+    """In the scope of a WebSocket, scope["asgi"]["spec_version"] is a version of the ASGI
+    WebSocket protocol ("2.0" to "2.5"), or is missing."""
     with_websocket(record)
     _has_spec_version(record, "websocket")
 

@@ -1,4 +1,4 @@
-"""What becomes of messages that an application must not send, and of those it may."""
+"""Cases about messages that an application must not send, and about some that it may send."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def wrong_python_type_is_refused(record: Record) -> None:
 
 @case("messages.additional-keys-are-allowed", REQUIRED, ERRORS, ADDITIONAL_KEYS)
 def additional_keys_are_allowed(record: Record) -> None:
-    """send() does not raise if a message has keys that the specification does not know."""
+    """send() does not raise if a message has keys that the specification does not define."""
     called(record)
     nothing_is_refused(record)
     expect(record.came_up, f"it did not serve: it {record.how}")
@@ -50,7 +50,7 @@ def unasked_is_refused(record: Record) -> None:
 
 @case("messages.refused-is-no-end", ADVISED, row(17), UNKNOWN_MESSAGE)
 def refused_is_no_end(record: Record) -> None:
-    """An application that handles what send() raised goes on, and is served."""
+    """An application that handles the exception raised by send() continues, and is served."""
     called(record)
     again = record.noted("refused", type="lifespan.startup.complete")
     expect(not again, "what it sent then was refused, too")

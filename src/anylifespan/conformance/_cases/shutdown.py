@@ -1,4 +1,4 @@
-"""How the application is shut down."""
+"""Cases about the shutdown of the application."""
 
 from __future__ import annotations
 
@@ -42,57 +42,57 @@ STREAMS = Source("asked for in asgiref #588, uvicorn #451, granian #796, hyperco
 
 @case("shutdown.event", REQUIRED, RECEIVE, WELL)
 def event(record: Record) -> None:
-    """When it stops, the application receives {"type": "lifespan.shutdown"}."""
+    """When the server or driver stops, the application receives {"type": "lifespan.shutdown"}."""
     served(record)
     expect(record.was_asked_to_shut_down, f"it received {record.events[1:] or 'nothing'}")
 
 
 @case("shutdown.is-waited-for", REQUIRED, COMPLETE, STOPS_SLOWLY)
 def is_waited_for(record: Record) -> None:
-    """It waits for shutdown.complete."""
+    """The server or driver waits until the application sends shutdown.complete."""
     stopped(record)
     expect(record.sent("lifespan.shutdown.complete"), f"it did not: {_how_it_left(record)}")
 
 
 @case("shutdown.ends-it", REQUIRED, COMPLETE, WELL)
 def ends_it(record: Record) -> None:
-    """After shutdown.complete, it ends."""
+    """After shutdown.complete, the server or driver exits."""
     stopped(record)
     ends(record)
 
 
 @case("shutdown.is-a-success", ADVISED, row(10), WELL)
 def is_a_success(record: Record) -> None:
-    """After shutdown.complete, the exit status is 0, or that of the signal; a driver raises
-    nothing."""
+    """After shutdown.complete, a server exits with status 0 or with the status of the signal that
+    stopped it, and a driver does not raise."""
     stopped(record)
     expect(not record.failed, f"it {record.how}")
 
 
 @case("shutdown.waits-for-the-application", ADVISED, row(15), CLEANS_UP)
 def waits_for_the_application(record: Record) -> None:
-    """After shutdown.complete, the application has time to return."""
+    """After shutdown.complete, the application still has time to return."""
     stopped(record)
     expect(record.noted("cleaned up"), f"it has not: {_how_it_left(record)}")
 
 
 @case("shutdown.after-accepting-connections", REQUIRED, RECEIVE, STOPS_SLOWLY, drivers=False)
 def after_accepting_connections(record: Record) -> None:
-    """When the application receives lifespan.shutdown, no new request is processed any more."""
+    """Once the application has received lifespan.shutdown, no new request is processed."""
     stopped(record)
     expect(not record.noted("request", path="/late"), "one was")
 
 
 @case("shutdown.after-the-last-request", REQUIRED, RECEIVE, STOPS_WITH_REQUEST)
 def after_the_last_request(record: Record) -> None:
-    """The application receives lifespan.shutdown when no HTTP request is open any more."""
+    """The application receives lifespan.shutdown only after the last HTTP request has finished."""
     stopped(record)
     _came_after(record, "request is over", path="/slow")
 
 
 @case("shutdown.after-the-last-websocket", REQUIRED, RECEIVE, STOPS_WITH_WEBSOCKET)
 def after_the_last_websocket(record: Record) -> None:
-    """The application receives lifespan.shutdown when no WebSocket is open any more."""
+    """The application receives lifespan.shutdown only after the last WebSocket has been closed."""
     with_websocket(record)
     stopped(record)
     _came_after(record, "websocket is over", path="/socket")
@@ -100,7 +100,8 @@ def after_the_last_websocket(record: Record) -> None:
 
 @case("shutdown.answers-the-last-request", ADVISED, Source("a graceful stop"), STOPS_WITH_REQUEST)
 def answers_the_last_request(record: Record) -> None:
-    """A request that is open for a second longer at the stop is answered."""
+    """A request that stays open for one more second after the server is asked to stop is still
+    answered."""
     answered(record)
     answer = record.answers.get("/slow")
     expect(answer == 200, f"it was not ({record.seen.get('broken', answer)})")
@@ -119,14 +120,14 @@ def with_an_idle_connection(record: Record) -> None:
 
 @case("shutdown.with-an-open-websocket", ADVISED, STREAMS, STOPS_WITH_WEBSOCKET)
 def with_an_open_websocket(record: Record) -> None:
-    """A WebSocket that its client leaves open does not keep the server from stopping."""
+    """A WebSocket that the client leaves open does not keep the server from stopping."""
     with_websocket(record)
     _stops(record)
 
 
 @case("shutdown.with-an-open-stream", ADVISED, STREAMS, STOPS_WITH_STREAM)
 def with_an_open_stream(record: Record) -> None:
-    """A response without an end does not keep the server from stopping."""
+    """A response that never ends does not keep the server from stopping."""
     _stops(record)
 
 
@@ -139,21 +140,21 @@ def failed_message_is_logged(record: Record) -> None:
 
 @case("shutdown.failed-ends-it", REQUIRED, FAILED, FAILS_TO_STOP)
 def failed_ends_it(record: Record) -> None:
-    """After shutdown.failed, it ends."""
+    """After shutdown.failed, the server or driver exits."""
     stopped(record)
     ends(record)
 
 
 @case("shutdown.failed-is-a-failure", ADVISED, row(11), FAILS_TO_STOP)
 def failed_is_a_failure(record: Record) -> None:
-    """After shutdown.failed, the exit status is a failure, or a driver raises."""
+    """After shutdown.failed, a server's exit status indicates a failure, and a driver raises."""
     stopped(record)
     expect(record.failed, f"it {record.how}")
 
 
 @case("shutdown.failed-without-message", REQUIRED, FAILED, FAILS_TO_STOP_WITHOUT_MESSAGE)
 def failed_without_message(record: Record) -> None:
-    """shutdown.failed may have no message: it ends the server, and is not refused."""
+    """send() accepts shutdown.failed without a message, and the server or driver exits."""
     stopped(record)
     nothing_is_refused(record)
     ends(record)
@@ -161,35 +162,37 @@ def failed_without_message(record: Record) -> None:
 
 @case("shutdown.raise-ends-it", ADVISED, row(12), RAISES_IN_SHUTDOWN)
 def raise_ends_it(record: Record) -> None:
-    """If the application raises in its shutdown, it ends."""
+    """If the application raises during its shutdown, the server or driver exits."""
     stopped(record)
     ends(record)
 
 
 @case("shutdown.raise-is-logged", ADVISED, row(12), RAISES_IN_SHUTDOWN)
 def raise_is_logged(record: Record) -> None:
-    """What the application raises in its shutdown is logged, printed or raised."""
+    """An exception that the application raises during its shutdown is logged, printed or raised."""
     stopped(record)
     expect(FAILURE in record.output, "nothing of it was in the output")
 
 
 @case("shutdown.return-ends-it", ADVISED, row(13), RETURNS_IN_SHUTDOWN)
 def return_ends_it(record: Record) -> None:
-    """If the application returns from its shutdown without shutdown.complete, it ends."""
+    """If the application returns from its shutdown without sending shutdown.complete, the server or
+    driver exits."""
     stopped(record)
     ends(record)
 
 
 @case("shutdown.ends-an-endless-loop", ADVISED, row(16), RECEIVES_FOR_EVER)
 def ends_an_endless_loop(record: Record) -> None:
-    """If the application calls receive() again after shutdown.complete, it still ends."""
+    """If the application calls receive() again after shutdown.complete, the server or driver still
+    exits."""
     stopped(record)
     ends(record)
 
 
 @case("shutdown.once", ADVISED, row(16), RECEIVES_FOR_EVER)
 def once(record: Record) -> None:
-    """The application receives lifespan.shutdown once, also if it calls receive() again."""
+    """The application receives lifespan.shutdown only once, even if it calls receive() again."""
     stopped(record)
     times = record.events.count("lifespan.shutdown")
     expect(times == 1, f"it received it {times} times")

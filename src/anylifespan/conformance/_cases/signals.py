@@ -1,4 +1,4 @@
-"""What signals do: those of supervisors, and of Ctrl-C."""
+"""Cases about the signals that supervisors and Ctrl-C send."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CTRL_C = Source("Ctrl-C in a terminal")
 
 @case("signal.sigint-stops", ADVISED, CTRL_C, INTERRUPTED)
 def sigint_stops(record: Record) -> None:
-    """SIGINT stops the server, with a shutdown."""
+    """On SIGINT, the server shuts down the application and exits."""
     answered(record)
     ends(record)
     called(record)
@@ -28,27 +28,27 @@ def sigint_stops(record: Record) -> None:
 
 @case("signal.sigterm-in-hung-startup", ADVISED, SUPERVISORS, TERMINATED_IN_STARTUP)
 def sigterm_in_hung_startup(record: Record) -> None:
-    """SIGTERM ends a server whose application hangs in its startup."""
+    """SIGTERM ends a server whose application hangs during its startup."""
     called(record)
     ends(record)
 
 
 @case("signal.sigint-in-hung-startup", ADVISED, CTRL_C, INTERRUPTED_IN_STARTUP)
 def sigint_in_hung_startup(record: Record) -> None:
-    """SIGINT ends a server whose application hangs in its startup."""
+    """SIGINT ends a server whose application hangs during its startup."""
     called(record)
     ends(record)
 
 
 @case("signal.sigint-in-hung-shutdown", ADVISED, CTRL_C, HANGS_IN_SHUTDOWN)
 def sigint_in_hung_shutdown(record: Record) -> None:
-    """SIGINT, given up to three times, ends a server whose application hangs in its shutdown."""
+    """SIGINT, sent up to three times, ends a server whose application hangs during its shutdown."""
     stopped(record)
     ends(record)
 
 
 @case("signal.leaves-no-process", ADVISED, SUPERVISORS, WELL, drivers=False)
 def leaves_no_process(record: Record) -> None:
-    """A server that has ended leaves no process behind."""
+    """A server that has exited leaves no processes behind."""
     answered(record)
     expect(not record.left, "it did")

@@ -1,4 +1,4 @@
-"""How the application starts, and what becomes of a server whose application does not."""
+"""Cases about the startup of the application, and about a startup that fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FAILED_EVENT = lifespan_spec("Startup Failed - send event", "should")
 
 @case("startup.event", REQUIRED, lifespan_spec("Startup - receive event"), WELL)
 def event(record: Record) -> None:
-    """The first event is {"type": "lifespan.startup"}."""
+    """The first event that the application receives is {"type": "lifespan.startup"}."""
     called(record)
     expect(record.events, "the application received none")
     expect(record.events[0] == "lifespan.startup", f"its type was {record.events[0]!r}")
@@ -33,7 +33,7 @@ def event(record: Record) -> None:
     STARTS_SLOWLY,
 )
 def complete_before_requests(record: Record) -> None:
-    """No request is processed, and no driver entered, before startup.complete."""
+    """Before startup.complete, no request is processed, and the driver's block is not entered."""
     called(record)
     complete = record.position("sent", type="lifespan.startup.complete")
     for what in ("request", "entered"):
@@ -70,7 +70,7 @@ def is_waited_for(record: Record) -> None:
     drivers=False,
 )
 def refuses_connections(record: Record) -> None:
-    """Connections are refused before startup.complete, not taken and kept waiting."""
+    """Before startup.complete, connections are refused, rather than accepted and kept waiting."""
     called(record)
     expect(not record.seen.get("took connections"), "they are taken, and wait")
 
@@ -90,14 +90,14 @@ def failed_message_is_logged(record: Record) -> None:
 
 @case("startup.failed-exit-status", ADVISED, row(6), FAILS, drivers=False)
 def failed_exit_status(record: Record) -> None:
-    """After startup.failed, the exit status is a failure, so that supervisors know."""
+    """After startup.failed, the exit status indicates a failure, so that supervisors notice it."""
     called(record)
     expect(record.failed, f"it {record.how}")
 
 
 @case("startup.failed-without-message", REQUIRED, FAILED_EVENT, FAILS_WITHOUT_MESSAGE)
 def failed_without_message(record: Record) -> None:
-    """startup.failed may have no message: it is fatal, and not refused."""
+    """send() accepts startup.failed without a message, and the failed startup is fatal."""
     called(record)
     nothing_is_refused(record)
     _is_fatal(record)
@@ -105,13 +105,13 @@ def failed_without_message(record: Record) -> None:
 
 @case("startup.failed-then-raises", REQUIRED, FAILED_EVENT, FAILS_AND_RAISES)
 def failed_then_raises(record: Record) -> None:
-    """startup.failed is fatal, also if the application then raises, as those of Starlette do."""
+    """startup.failed is fatal even if the application then raises, as Starlette applications do."""
     _is_fatal(record)
 
 
 @case("startup.failed-then-lingers", ADVISED, row(6), FAILS_AND_LINGERS)
 def failed_then_lingers(record: Record) -> None:
-    """startup.failed is fatal within seconds, also if the application then does not return."""
+    """startup.failed is fatal within seconds even if the application then does not return."""
     _is_fatal(record)
 
 

@@ -1,4 +1,4 @@
-"""The state, which a lifespan hands to its requests."""
+"""Cases about the state that the lifespan passes to requests."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ STATE = lifespan_spec("Lifespan State", "will")
 
 @case("state.offered", ADVISED, lifespan_spec("Scope"), WELL)
 def offered(record: Record) -> None:
-    """The lifespan scope has a state, which is optional; frameworks rely on it."""
+    """The lifespan scope has a state, which is optional, but which frameworks rely on."""
     called(record)
     expect(record.lifespans[0]["state"] is not None, "it has none")
 
 
 @case("state.empty-at-first", REQUIRED, lifespan_spec("Scope"), WELL)
 def empty_at_first(record: Record) -> None:
-    """The state of the lifespan scope is an empty dict."""
+    """The state in the lifespan scope is an empty dict at first."""
     with_state(record)
     state = record.lifespans[0]["state"]
     expect(state == [], f"it was {state!r}")
@@ -54,7 +54,8 @@ def in_websockets(record: Record) -> None:
 
 @case("state.same-objects", REQUIRED, STATE, WELL)
 def same_objects(record: Record) -> None:
-    """The copy is shallow: requests have the very objects that the lifespan put into the state."""
+    """A request's state is a shallow copy, with the same objects that the lifespan put into the
+    state."""
     with_state(record)
     for note in [*record.noted("request"), *record.noted("websocket")]:
         if "object" in (note["state"] or ()):
@@ -63,21 +64,22 @@ def same_objects(record: Record) -> None:
 
 @case("state.copied-for-each-connection", REQUIRED, STATE, WELL)
 def copied_for_each_connection(record: Record) -> None:
-    """What a request adds to its state is not seen by one on another connection."""
+    """Items that a request adds to its state are not seen by requests on other connections."""
     with_state(record)
     _has_nothing_of(record, "/third", "/first", "/second")
 
 
 @case("state.copied-for-each-request", REQUIRED, STATE, WELL)
 def copied_for_each_request(record: Record) -> None:
-    """What a request adds to its state is not seen by the next one on the same connection."""
+    """Items that a request adds to its state are not seen by the next request on the same
+    connection."""
     with_state(record)
     _has_nothing_of(record, "/second", "/first")
 
 
 @case("state.copied-for-each-websocket", REQUIRED, STATE, WELL)
 def copied_for_each_websocket(record: Record) -> None:
-    """What a WebSocket adds to its state is not seen by requests."""
+    """Items that a WebSocket adds to its state are not seen by requests."""
     with_state(record)
     with_websocket(record)
     _has_nothing_of(record, "/last", "/socket")
@@ -85,7 +87,7 @@ def copied_for_each_websocket(record: Record) -> None:
 
 @case("state.not-shared-with-the-lifespan", REQUIRED, STATE, WELL)
 def not_shared_with_the_lifespan(record: Record) -> None:
-    """What requests add to their state is not seen by the lifespan."""
+    """Items that requests add to their state are not seen by the lifespan."""
     with_state(record)
     notes = record.noted("state in the shutdown")
     if not notes:
@@ -96,7 +98,7 @@ def not_shared_with_the_lifespan(record: Record) -> None:
 
 @case("state.left-alone", REQUIRED, STATE, WELL)
 def left_alone(record: Record) -> None:
-    """The server puts nothing into the state."""
+    """The server or driver adds nothing to the state."""
     with_state(record)
     for note in record.noted("request"):
         others = [
@@ -107,7 +109,8 @@ def left_alone(record: Record) -> None:
 
 @case("state.added-while-serving", INFORMATIVE, STATE, ADDS_TO_STATE)
 def added_while_serving(record: Record) -> None:
-    """What the lifespan adds to the state while it serves is seen by later requests."""
+    """An item that the lifespan adds to the state while requests are served is seen by later
+    requests."""
     with_state(record)
     later = record.noted("request", path="/later")
     expect(later and "later" in (later[0]["state"] or ()), "it is not")

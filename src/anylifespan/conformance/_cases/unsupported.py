@@ -1,4 +1,4 @@
-"""Applications that have no lifespan."""
+"""Cases about applications without a lifespan."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ def raises_at_startup(record: Record) -> None:
 
 @case("unsupported.no-more-events", REQUIRED, SCOPE, RAISES_AT_ONCE)
 def no_more_events(record: Record) -> None:
-    """An application that raised for its lifespan is not called for it again."""
+    """If the application raises when it is called with the lifespan scope, it is not called with
+    that scope again."""
     called(record)
     expect(len(record.lifespans) == 1, f"it was called {len(record.lifespans)} times")
 
 
 @case("unsupported.raise-is-logged", ADVISED, row(4), RAISES_AT_STARTUP)
 def raise_is_logged(record: Record) -> None:
-    """What the application raises when it receives lifespan.startup is logged."""
+    """An exception that the application raises when it receives lifespan.startup is logged."""
     called(record)
     expect(FAILURE in record.output, "nothing of it was in the output")
 
@@ -51,19 +52,21 @@ def returns_at_once(record: Record) -> None:
 
 @case("unsupported.returns-at-startup", ADVISED, row(2), RETURNS_AT_STARTUP)
 def returns_at_startup(record: Record) -> None:
-    """If the application returns when it has received lifespan.startup, requests are served."""
+    """If the application returns after it has received lifespan.startup, requests are served."""
     _serves(record)
 
 
 @case("unsupported.answers-as-http", ADVISED, row(3), ANSWERS_HTTP)
 def answers_as_http(record: Record) -> None:
-    """If the application answers the lifespan as if it were HTTP, requests are served."""
+    """If the application answers the lifespan scope as if it were an HTTP request, requests are
+    served."""
     _serves(record)
 
 
 @case("unsupported.stops", ADVISED, row(1), RAISES_AT_ONCE)
 def stops(record: Record) -> None:
-    """Without a lifespan, a server stops, and a driver is left, without a failure."""
+    """If the application has no lifespan, a server still stops and a driver still exits without a
+    failure."""
     called(record)
     expect(record.ended and not record.failed, f"it {record.how}")
 

@@ -1,4 +1,4 @@
-"""Servers with several processes: those whose command has ``{workers}``."""
+"""Cases about servers with several processes, whose command contains ``{workers}``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def lifespan_in_each(record: Record) -> None:
 
 @case("workers.shutdown-in-each", REQUIRED, PROCESSES, WORKERS)
 def shutdown_in_each(record: Record) -> None:
-    """Each worker that runs a lifespan waits for its shutdown."""
+    """Each worker that runs a lifespan waits until the lifespan's shutdown is complete."""
     served(record)
     stopped = _processes(record, "sent", type="lifespan.shutdown.complete")
     missing = _processes(record, "lifespan") - stopped
@@ -28,7 +28,7 @@ def shutdown_in_each(record: Record) -> None:
 
 @case("workers.state-of-their-own", REQUIRED, lifespan_spec("Lifespan State", "will"), WORKERS)
 def state_of_their_own(record: Record) -> None:
-    """Requests have the state of the worker that runs them."""
+    """Each request has the state of the worker that runs the request."""
     served(record)
     stateful = [note for note in record.noted("request") if "object" in (note["state"] or ())]
     for note in stateful:
@@ -42,7 +42,8 @@ def state_of_their_own(record: Record) -> None:
     WORKERS_FAIL,
 )
 def failed_startup_is_fatal(record: Record) -> None:
-    """If the startup fails in every worker, the server ends, and does not start others for ever."""
+    """If the startup fails in every worker, the server exits, and does not start new workers
+    forever."""
     called(record)
     expect(not record.came_up, f"it served nevertheless, and {record.how}")
     expect(record.ended, f"it {record.how}, and has started {len(record.lifespans)} workers")
@@ -50,7 +51,8 @@ def failed_startup_is_fatal(record: Record) -> None:
 
 @case("workers.crash-is-noticed", ADVISED, row(8), WORKER_CRASHES)
 def crash_is_noticed(record: Record) -> None:
-    """If the lifespan of a worker crashes, another one takes its place, or the server ends."""
+    """If a worker's lifespan crashes, the worker is replaced by another one, or the server
+    exits."""
     served(record)
     others = len(_processes(record, "lifespan")) > 2
     expect(others or record.seen.get("ended by itself"), "the worker served on")
