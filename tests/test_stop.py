@@ -19,9 +19,11 @@ from plain_server import PlainServer, plain_server, request
 from starlette.requests import Request
 
 from anylifespan import Draining, LifespanMiddleware, StartupFailed, draining
+from anylifespan._core.hosting import event_loop
+from anylifespan._core.log import DEFAULT_LOG
 from anylifespan._process.server import Server
 from anylifespan._process.signals import beside_handlers, outliving_sigterm
-from anylifespan._stop.drain import GRACE, time_to_close, within
+from anylifespan._stop.drain import GRACE, drain_within, time_to_close, within
 from anylifespan._stop.request import FLUSH, OpenRequest
 
 pytestmark = pytest.mark.anyio
@@ -36,12 +38,14 @@ class Stopped:
     """A server that is being stopped, as soon as it is said so.
 
     :ivar is_stopping: to be set
+    :ivar hides_failures: whether its process ends as if nothing had failed
     """
 
     is_stopping = False
+    hides_failures = False
 
     def __call__(self) -> Server:
-        return Server(lambda: None, lambda: self.is_stopping)
+        return Server(lambda: None, lambda: self.is_stopping, self.hides_failures)
 
 
 @pytest.fixture
@@ -719,6 +723,58 @@ async def test_a_startup_that_the_server_does_not_wait_for(
         assert ready["status"] == 200
 
 
+# The status of the process
+
+
+@pytest.fixture
+def exits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The statuses that the server's process has been ended with."""
+    statuses: list[Any] = []
+
+    async def note(self: Server, raised: BaseException) -> None:
+        assert isinstance(raised, SystemExit)
+        statuses.append(raised.code)
+
+    monkeypatch.setattr(Server, "exit", note)
+    return statuses
+
+
+@pytest.mark.parametrize(("is_stopped", "statuses"), [(True, [128 + signal.SIGTERM]), (False, [])])
+async def test_the_status_after_a_startup(
+    server: Stopped, exits: list[Any], is_stopped: bool, statuses: list[int]
+) -> None:
+    """If a signal has ended it, that of a shell; a failure is the server's own affair."""
+    server.is_stopping = is_stopped
+    middleware = LifespanMiddleware(app(receives, hangs), startup_timeout=10)
+    async with plain_server(middleware) as plain:
+        assert (await plain.ask("startup"))["type"] == "lifespan.startup.failed"
+    assert exits == statuses
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+@pytest.mark.parametrize("hides_failures", [True, False])
+async def test_the_status_after_a_shutdown_that_failed(
+    server: Stopped, exits: list[Any], is_stopped: bool, hides_failures: bool
+) -> None:
+    """A server that a signal has stopped may hide it."""
+    server.hides_failures = hides_failures
+    middleware = LifespanMiddleware(app(receives, started, receives, hangs), shutdown_timeout=10)
+    async with plain_server(middleware) as plain:
+        await plain.ask("startup")
+        server.is_stopping = is_stopped
+        await anyio.sleep(1)
+        assert (await plain.ask("shutdown"))["type"] == "lifespan.shutdown.failed"
+    assert exits == ([1] if is_stopped and hides_failures else [])
+
+
+async def test_where_there_is_no_server_nothing_ends_the_process(exits: list[Any]) -> None:
+    middleware = LifespanMiddleware(app(receives, started, receives, hangs), shutdown_timeout=10)
+    async with plain_server(middleware) as plain:
+        await plain.ask("startup")
+        assert (await plain.ask("shutdown"))["type"] == "lifespan.shutdown.failed"
+    assert exits == []
+
+
 # What a server is told
 
 
@@ -900,6 +956,25 @@ def test_the_drain_is_over_before_the_server_loses_patience(
     limit: float | None, drain: float
 ) -> None:
     assert within(limit) == drain
+
+
+@pytest.mark.parametrize("limit", [3, None])
+async def test_the_log_names_the_option_of_the_server(
+    limit: float | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    timeout = within(limit)
+    drain = drain_within("its_option", limit, timeout, event_loop("a test"), DEFAULT_LOG)
+    answer = drain.around(forever)
+    exchange = Exchange("http")
+    async with create_task_group() as task_group:
+        task_group.start_soon(exchange.run, answer)
+        await wait_all_tasks_blocked()
+        drain.begin()
+        await anyio.sleep(100)
+        cut = [record.getMessage() for record in caplog.records]
+        task_group.cancel_scope.cancel()
+    over = "The server is stopping, and 2 of the 3 seconds of its_option are over: cutting "
+    assert [message.startswith(over) for message in cut] == ([True] if limit else [])
 
 
 def test_how_long_others_wait_for_open_requests() -> None:
