@@ -1,6 +1,6 @@
 """The application of a scenario, under the middleware.
 
-``APP`` in the environment names what it is around, as ``{app}`` does in a server's command::
+``APP`` in the environment names the application, as ``{app}`` does in a server's command::
 
     anylifespan conform -- env APP={app} uvicorn around:app --port {port}
 """
@@ -23,14 +23,14 @@ SHUTDOWN = float(os.environ.get("SHUTDOWN_TIMEOUT", "3"))
 DRAIN = float(os.environ.get("DRAIN_TIMEOUT", "2"))
 BLOCKS = float(os.environ.get("BLOCKS", "0"))
 
-if os.environ.get("TERMINATED") == "True":
-    os.kill(os.getpid(), signal.SIGTERM)  # as its import takes so long
+if "TERMINATED" in os.environ:
+    os.kill(os.getpid(), signal.SIGTERM)  # while the server imports this
 
 inner = pkgutil.resolve_name(os.environ["APP"])
 
 
 async def bare(scope: Any, receive: Any, send: Any) -> None:
-    """What it is around, after a startup that blocks if it is told to."""
+    """Run the scenario's application, and block its startup for ``BLOCKS`` seconds."""
 
     async def receive_and_block() -> Any:
         event = await receive()

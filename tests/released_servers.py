@@ -46,15 +46,15 @@ class Server:
         return find_spec(self.package) is not None
 
     def around(self, target: str, **environment: str) -> Server:
-        """The same with an application that finds that of the scenario by ``APP``.
+        """Return the same server, but with an application around the scenario's.
 
-        :param target: such as ``"around:app"``
-        :param environment: what else it is told
+        :param target: that application, such as ``"around:app"``; ``APP`` names the scenario's
+        :param environment: further environment variables
         """
         path = os.pathsep.join(["{directory}", *map(str, (TESTS, TESTS / "servers", PROJECT))])
-        told = {"APP": "{app}", "PYTHONPATH": path, **environment}
+        environment = {"APP": "{app}", "PYTHONPATH": path, **environment}
         command = [target if part == "{app}" else part for part in self.command]
-        variables = [f"{name}={value}" for name, value in told.items()]
+        variables = [f"{name}={value}" for name, value in environment.items()]
         return replace(self, command=["env", *variables, *command])
 
     def with_options(self, *options: str) -> Server:

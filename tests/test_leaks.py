@@ -86,7 +86,7 @@ async def test_each_kind_is_told_with_its_place(leaves: set[str], kind: str) -> 
 
 @pytest.mark.anyio
 async def test_a_task_that_runs_no_code_of_the_application(leaves: set[str]) -> None:
-    """As ``asyncio.create_task(asyncio.sleep(3600))``: the line in the library is told."""
+    """For ``asyncio.create_task(asyncio.sleep(3600))``, the warning shows the library's line."""
     leaves.add("timer")
     with pytest.warns(LeakWarning) as caught:
         async with asgi_client(leaky_app.app):

@@ -85,6 +85,13 @@ class Exchange:
         self.sent.append(message)
 
 
+def _with_lifespan(handle: Any, lifespan: Any = well_behaved) -> Any:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await (lifespan if scope["type"] == "lifespan" else handle)(scope, receive, send)
+
+    return application
+
+
 @asynccontextmanager
 async def stopping(
     handle: Any, kind: str = "http", timeout: float | None = TIMEOUT, **scope: Any
@@ -94,13 +101,7 @@ async def stopping(
     The body is run between the two; the last of what it gets says how long the stop has taken.
     """
 
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await well_behaved(scope, receive, send)
-        else:
-            await handle(scope, receive, send)
-
-    middleware = LifespanMiddleware(application, drain_timeout=timeout)
+    middleware = LifespanMiddleware(_with_lifespan(handle), drain_timeout=timeout)
     exchange = Exchange(kind, **scope)
     began: list[float] = []
     async with plain_server(middleware) as server, create_task_group() as task_group:
@@ -385,7 +386,7 @@ async def test_one_that_ignores_its_cancellation_is_left(caplog: pytest.LogCaptu
 
 
 async def test_the_shutdown_does_not_wait_for_one_that_cannot_be_ended(server: Stopped) -> None:
-    """A server asks for it only once all requests have ended: one in a thread may take its time."""
+    """A server asks for it only when all requests have ended, which a thread may delay."""
     go, stopped_at = anyio.Event(), [0.0]
 
     async def handle(scope: Any, receive: Any, send: Any) -> None:
@@ -398,10 +399,7 @@ async def test_the_shutdown_does_not_wait_for_one_that_cannot_be_ended(server: S
 
     lifespan = app(receives, started, receives, stops)
 
-    async def both(scope: Any, receive: Any, send: Any) -> None:
-        await (lifespan if scope["type"] == "lifespan" else handle)(scope, receive, send)
-
-    middleware = LifespanMiddleware(both, drain_timeout=TIMEOUT)
+    middleware = LifespanMiddleware(_with_lifespan(handle, lifespan), drain_timeout=TIMEOUT)
     async with plain_server(middleware) as plain:
         assert await plain.ask("startup") == {"type": "lifespan.startup.complete"}
         async with create_task_group() as task_group:
@@ -522,13 +520,6 @@ async def test_a_cancelled_request_is_not_answered() -> None:
         await server.ask("shutdown")
     assert len(scopes) == 1
     assert exchange.sent == [START]
-
-
-def _with_lifespan(handle: Any) -> Any:
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        await (well_behaved if scope["type"] == "lifespan" else handle)(scope, receive, send)
-
-    return application
 
 
 async def test_requests_that_have_ended_before_make_no_difference() -> None:
@@ -682,7 +673,7 @@ async def test_a_startup_by_a_request_is_cancelled(server: Stopped) -> None:
 async def test_a_startup_that_the_server_does_not_wait_for(
     way: str, server: Stopped, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Gunicorn has a limit of its own; then it serves, and says nothing."""
+    """Gunicorn has its own limit, after which it serves without a lifespan, and logs nothing."""
     hang = True
 
     async def hangs_at_first(receive: Any, send: Any) -> None:
@@ -691,14 +682,14 @@ async def test_a_startup_that_the_server_does_not_wait_for(
 
     lifespan = app(receives, hangs_at_first, started, receives, stopped)
 
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await lifespan(scope, receive, send)
-        else:
-            await send({"type": "served"})
+    async def handle(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "served"})
 
     middleware = LifespanMiddleware(
-        application, startup_timeout=None, liveness_path="/live", readiness_path="/ready"
+        _with_lifespan(handle, lifespan),
+        startup_timeout=None,
+        liveness_path="/live",
+        readiness_path="/ready",
     )
     async with plain_server(middleware) as plain:
         async with create_task_group() as task_group:
@@ -709,11 +700,11 @@ async def test_a_startup_that_the_server_does_not_wait_for(
                 plain.break_off()
             await anyio.sleep(1)
             task_group.cancel_scope.cancel()
-        told = [one.getMessage() for one in caplog.records if "broken off" in one.getMessage()]
+        logged = [one.getMessage() for one in caplog.records if "broken off" in one.getMessage()]
         if way == "stop":
-            assert told == []
+            assert logged == []
             return
-        [message] = told
+        [message] = logged
         assert message.endswith("startup_timeout must be shorter.")
         [live, body] = await request(middleware, method="GET", path="/live")
         assert (live["status"], body["body"]) == (503, b'{"status": "failed"}\n')
@@ -775,11 +766,11 @@ async def test_where_there_is_no_server_nothing_ends_the_process(exits: list[Any
     assert exits == []
 
 
-# What a server is told
+# What is logged under a server
 
 
 @pytest.mark.parametrize("is_a_server", [True, False])
-async def test_what_takes_long_is_told_to_servers_alone(
+async def test_what_takes_long_is_logged_under_a_server_alone(
     is_a_server: bool, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if is_a_server:
@@ -801,7 +792,7 @@ async def test_what_takes_long_is_told_to_servers_alone(
 
 
 async def test_a_request_does_not_start_it_again_in_a_server_that_ends(server: Stopped) -> None:
-    """Probes go on until the process has ended."""
+    """Probes continue until the process has ended."""
     at = anyio.Event()
 
     async def dies(receive: Any, send: Any) -> None:

@@ -24,6 +24,24 @@ LIMIT = 20.0  # seconds for each
 AFTERWARDS = 2.0
 
 
+def all_ended(package: str) -> dict[str, int]:
+    """Return what becomes of those requests if none is lost.
+
+    :param package: of the server: Granian closes WebSockets without a code
+    """
+    closed = "broken off" if package == "granian" else "closed (1012)"
+    return {
+        "slow request: 200": SLOW,
+        "stream: ended": STREAMS,
+        f"WebSocket: {closed}": WEBSOCKETS,
+    }
+
+
+def quick_requests(counted: Counter[str]) -> Counter[str]:
+    """Return only the requests that came meanwhile."""
+    return Counter({what: count for what, count in counted.items() if what.startswith("quick")})
+
+
 def _first_of(raised: BaseException) -> BaseException:
     return _first_of(raised.exceptions[0]) if isinstance(raised, BaseExceptionGroup) else raised
 

@@ -40,7 +40,7 @@ SLOW = 0.6
 
 
 def _does_not_start(server: Running) -> None:
-    """Where the server does not send the lifespan, requests are answered by the middleware."""
+    """Wait until the server gives up; the middleware answers if the server sends no lifespan."""
     _scenarios.wait_called(server)
     begun = time.monotonic()
     server.get("/first", "/second")
@@ -109,7 +109,7 @@ def _stop_with_thread(server: Running) -> None:
         connection.request("GET", "/thread")
         server.wait_noted("thread")
         server.signal(signal.SIGTERM)
-        server.wait_until(lambda: server.noted("sent", type="lifespan.shutdown.complete"))
+        server.wait_until(lambda: shutdowns(server))
 
 
 HANGS_IN_STARTUP = Scenario("hangs in startup", early=_does_not_start)
@@ -138,17 +138,34 @@ SCENARIOS = {
     "stops under load": STOPS_UNDER_LOAD,
     "crashes under load": CRASHES_UNDER_LOAD,
 }
-# On one server alone, or with several workers.
-OTHERS = {
-    "is terminated while it is imported": Scenario("hangs in startup", early=Running.wait_ended),
-    "stops with a request in a thread": Scenario("behaves well", play=_stop_with_thread),
-    "two fail to start": _scenarios.WORKERS_FAIL,
-}
+# For several workers, under each supervisor.
 OF_WORKERS = {
-    "two behave well": _scenarios.WORKERS,
     "two stop with a stream": _when_both_have_started(_scenarios.STOPS_WITH_STREAM),
     "one of two crashes under load": _when_both_have_started(CRASHES_UNDER_LOAD),
     "each crashes again and again": Scenario("crashes", play=_crash_again_and_again, workers=2),
+}
+_EVERY = {
+    **SCENARIOS,
+    **OF_WORKERS,
+    "is terminated while it is imported": Scenario("hangs in startup", early=Running.wait_ended),
+    "stops with a request in a thread": Scenario("behaves well", play=_stop_with_thread),
+    "two behave well": _scenarios.WORKERS,
+    "two fail to start": _scenarios.WORKERS_FAIL,
+}
+_ENVIRONMENT = {
+    "STARTUP_TIMEOUT": f"{TIMEOUT}",
+    "SHUTDOWN_TIMEOUT": f"{TIMEOUT}",
+    "DRAIN_TIMEOUT": f"{DRAIN}",
+}
+# What is different in a scenario.
+_ENVIRONMENTS = {
+    "is terminated in startup": {"STARTUP_TIMEOUT": f"{WITHOUT_LIMIT}"},
+    "is terminated while it is imported": {
+        "STARTUP_TIMEOUT": f"{WITHOUT_LIMIT}",
+        "TERMINATED": "1",
+    },
+    "blocks in startup": {"BLOCKS": f"{BLOCKS}"},
+    "stops with a request in a thread": {"DRAIN_TIMEOUT": "0"},
 }
 STOPS_WITH_REQUESTS = (
     "stops with a stream",
@@ -163,15 +180,13 @@ def play(server: Server, target: str, name: str) -> Record:
     """Put a server through a scenario.
 
     :param target: what it serves: ``"around:app"`` under the middleware, ``"around:bare"`` without
-    :param name: of the scenario
+    :param name: the name of the scenario
     """
-    startup = WITHOUT_LIMIT if name.startswith("is terminated") else TIMEOUT
-    environment = {
-        "STARTUP_TIMEOUT": str(startup),
-        "SHUTDOWN_TIMEOUT": str(TIMEOUT),
-        "DRAIN_TIMEOUT": str(0 if name == "stops with a request in a thread" else DRAIN),
-        "BLOCKS": str(BLOCKS if name == "blocks in startup" else 0),
-        "TERMINATED": str(name == "is terminated while it is imported"),
-    }
+    environment = _ENVIRONMENT | _ENVIRONMENTS.get(name, {})
     command = server.around(target, **environment).command
-    return play_by_command(command, (SCENARIOS | OF_WORKERS | OTHERS)[name], PATIENCE, Processes())
+    return play_by_command(command, _EVERY[name], PATIENCE, Processes())
+
+
+def shutdowns(seen: Record | Running) -> int:
+    """Count the shutdowns that the application has completed."""
+    return len(seen.noted("sent", type="lifespan.shutdown.complete"))

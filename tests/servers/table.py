@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from load import SLOW, STREAMS, WEBSOCKETS
 from released_servers import BY_ITSELF, DROP_IN, MIDDLEWARE, PROJECT
-from scenarios import CALM, OF_WORKERS, PATIENCE, SCENARIOS, STORM, Record, play
+from scenarios import CALM, OF_WORKERS, PATIENCE, SCENARIOS, STORM, Record, play, shutdowns
 from ways import DROP_INS, SERVERS, SUPERVISED, UNDER, Way, ways_of
 
 from anylifespan.conformance import _application
@@ -26,10 +26,6 @@ def ended(record: Record) -> str:
     seconds = record.seen["seconds"]
     after = "at once" if seconds < 0.9 else f"after {seconds:.0f} s"
     return f"ends {after}, status {record.seen['status']}"
-
-
-def is_run(record: Record) -> bool:
-    return bool(record.lifespans)
 
 
 def runs_its_shutdown(record: Record) -> bool:
@@ -67,11 +63,11 @@ def no_start(record: Record) -> str:
 
 
 def hang(record: Record) -> str:
-    return no_start(record) + (says_where(record) if is_run(record) else "")
+    return no_start(record) + (says_where(record) if record.lifespans else "")
 
 
 def interrupted(record: Record) -> str:
-    if not is_run(record):
+    if not record.lifespans:
         return "the lifespan is not run"
     return ended(record) if record.ended else "ignores it"
 
@@ -87,13 +83,13 @@ def crash(record: Record) -> str:
 
 
 def hanging_shutdown(record: Record) -> str:
-    if not is_run(record):
+    if not record.lifespans:
         return "the lifespan is not run"
     return ended(record) + says_where(record)
 
 
 def blocked(record: Record) -> str:
-    if not is_run(record):
+    if not record.lifespans:
         return "the lifespan is not run"
     if len(record.lifespans) > 1:
         return "the worker is killed, and started again and again"
@@ -178,9 +174,9 @@ def supervised(records: dict[str, dict[str, Record]]) -> list[str]:
         "| --- | --- | --- | --- | --- |",
     ]
     for name, way in SUPERVISED.items():
-        how = TITLES.get(MIDDLEWARE) if way.target == UNDER[MIDDLEWARE] else "the drop-in"
-        _, stop, crash, storm = (records[name][scenario] for scenario in OF_WORKERS)
-        both = len(stop.noted("sent", type="lifespan.shutdown.complete")) == 2
+        how = TITLES[MIDDLEWARE] if way.target == UNDER[MIDDLEWARE] else "the drop-in"
+        stop, crash, storm = (records[name][scenario] for scenario in OF_WORKERS)
+        both = shutdowns(stop) == 2
         cells = [
             replaced(crash),
             in_flight(crash),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from released_servers import Server
-from scenarios import PATIENCE, Record, play
+from scenarios import PATIENCE, Record, play, shutdowns
 from ways import HERE, command
 
 from anylifespan.conformance._process import LIMIT, Processes
@@ -61,7 +61,7 @@ def test_it_serves_and_stops(name: str) -> None:
     # Context variables show that it is our lifespan.
     assert {note["variable"] for note in record.noted("request")} == {"set in the startup"}
     assert record.seen["status"] == (TERMINATED if name == "uvicorn" else 0)
-    assert len(record.noted("sent", type="lifespan.shutdown.complete")) == 1
+    assert shutdowns(record) == 1
 
 
 @each(FAILING)
@@ -87,7 +87,7 @@ def test_there_are_two_workers(name: str) -> None:
     assert record.seen["status"] == 0
     assert len({note["process"] for note in record.lifespans}) == 2
     # Hypercorn and Anycorn kill the other workers when the first has ended.
-    stops = len(record.noted("sent", type="lifespan.shutdown.complete"))
+    stops = shutdowns(record)
     assert stops in ((2,) if name == "uvicorn" else (1, 2))
 
 
@@ -107,7 +107,7 @@ def test_it_reloads(name: str) -> None:
         module.write_text(f"{module.read_text()}\n# changed\n")
         server.wait_until(lambda: len(server.noted("lifespan")) == 2, LIMIT)
         assert server.comes_up()
-        assert len(server.noted("sent", type="lifespan.shutdown.complete")) == 1
+        assert shutdowns(server) == 1
         server.stop()
     assert not server.record.left
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import takewhile
 from typing import Any, NamedTuple
 
 import pytest
-from load import SLOW, STREAMS, WEBSOCKETS
+from load import all_ended, quick_requests
 from released_servers import DROP_IN, MIDDLEWARE, TESTS, Server, expected, unsteady
 from scenarios import (
     DRAIN,
@@ -27,6 +26,7 @@ from scenarios import (
     WITH_REQUESTS,
     Record,
     play,
+    shutdowns,
 )
 from ways import ADDED, DROP_INS, SERVERS, UNDER, ways_of
 
@@ -179,10 +179,6 @@ def record(case: Case, records: dict[Case, Future[Record]]) -> Record:
     return record
 
 
-def runs_its_shutdown_once(record: Record) -> bool:
-    return len(record.noted("sent", type="lifespan.shutdown.complete")) == 1
-
-
 def shows_where(record: Record, phase: str, limit: float) -> bool:
     """Whether the log says in a few lines where a phase hangs, by the user's own lines alone."""
     lines = record.output.splitlines()
@@ -215,7 +211,7 @@ def test_context_variables_are_seen_and_nothing_is_logged(case: Case, record: Re
     assert len(websockets) == case.server.websockets
     assert set(record.answers.values()) == {200}
     assert len(record.lifespans) == 1
-    assert runs_its_shutdown_once(record)
+    assert shutdowns(record) == 1
     assert "Traceback" not in record.output
 
 
@@ -294,7 +290,7 @@ def test_a_stream_is_ended_properly_when_the_drain_is_over(case: Case, record: R
     assert "broken" not in record.seen
     assert DRAIN / 2 < record.seen["seconds"] < DRAIN + PATIENCE / 2
     assert "cutting 1 request (GET /stream)" in record.output
-    assert runs_its_shutdown_once(record)
+    assert shutdowns(record) == 1
 
 
 @on("stops with a WebSocket")
@@ -302,14 +298,14 @@ def test_a_websocket_does_not_keep_a_server_from_stopping(case: Case, record: Re
     # Granian closes them by itself, without a word.
     assert record.seen["closed with"] == (None if case.name == "granian" else 1012)
     assert record.seen["seconds"] < DRAIN + PATIENCE / 2
-    assert runs_its_shutdown_once(record)
+    assert shutdowns(record) == 1
 
 
 @on("stops with a slow request")
 def test_a_request_that_ends_within_the_drain_is_answered(case: Case, record: Record) -> None:
     assert record.answers == {"/slow": 200}
     assert record.seen["seconds"] < DRAIN + PATIENCE / 2
-    assert runs_its_shutdown_once(record)
+    assert shutdowns(record) == 1
 
 
 @pytest.mark.parametrize(
@@ -326,28 +322,23 @@ def test_the_shutdown_does_not_wait_for_a_thread(name: str) -> None:
     if name == "gunicorn":
         server = server.with_options("--graceful-timeout", "15")
     record = play(server, UNDER[MIDDLEWARE], "stops with a request in a thread")
-    assert runs_its_shutdown_once(record)
+    assert shutdowns(record) == 1
     assert "Shutting down without it" in record.output
     assert "seconds" not in record.seen  # the server itself still waits
 
 
 @on("stops under load", "crashes under load")
 def test_nothing_is_lost_that_could_finish_in_time(case: Case, record: Record) -> None:
-    closed = "broken off" if case.name == "granian" else "closed (1012)"
     load = record.seen["load"]
-    quick = {outcome: count for outcome, count in load.items() if outcome.startswith("quick")}
-    assert load - Counter(quick) == {
-        "slow request: 200": SLOW,
-        "stream: ended": STREAMS,
-        f"WebSocket: {closed}": WEBSOCKETS,
-    }
+    quick = quick_requests(load)
+    assert load - quick == all_ended(case.server.package)
     # Those that were not answered have not come to the application.
     assert quick.keys() <= {
         "quick request: 200",
         "quick request: 503",
         "quick request: not answered",
     }
-    lost = len(record.noted("request", path="/quick")) - quick.get("quick request: 200", 0)
+    lost = len(record.noted("request", path="/quick")) - quick["quick request: 200"]
     # Hypercorn, and so Anycorn, closes an idle connection when it stops, even if a request has come
     # in meanwhile.
     closes_connections = case.server.package in ("hypercorn", "anycorn")

@@ -11,7 +11,7 @@ from itertools import groupby
 import httpx
 import pytest
 from released_servers import SERVERS, Server
-from scenarios import let_slow_requests_end
+from scenarios import let_slow_requests_end, shutdowns
 
 from anylifespan.conformance._process import LIMIT, Processes
 from anylifespan.conformance._server import Server as Running
@@ -108,7 +108,7 @@ def test_a_start_and_a_stop(server: Server, running: Running) -> None:
     assert 200 not in watch.in_order("/ready")[1:]
     running.wait_ended()
     assert running.record.ended
-    assert len(running.noted("sent", type="lifespan.shutdown.complete")) == 1
+    assert shutdowns(running) == 1
 
 
 @pytest.mark.parametrize("running", ["crashes"], indirect=True)

@@ -37,7 +37,7 @@ class Drain:
     :param on_given_up: called if some requests still run after everything was tried
     :param why: the reason for the cut, for the log
     :param limit: the limit that has passed, in words for the log; ``drain_timeout`` by default
-    :ivar draining: tells requests whether the server is being stopped
+    :ivar draining: set for the requests when the server is being stopped
     """
 
     def __init__(

@@ -11,10 +11,9 @@ KEY = "anylifespan.draining"
 
 
 class Draining:
-    """Tells a request whether the server is being stopped, so that open requests should end.
+    """Like an event: set when the server is asked to stop, so that open requests can end.
 
-    :func:`draining` returns the object for a request. It is set when the server is asked to stop,
-    and never cleared.
+    :func:`draining` returns the object for a request. It is never cleared.
     """
 
     def __init__(self) -> None:
@@ -36,7 +35,7 @@ class Draining:
 
 
 def draining(scope: Mapping[str, Any]) -> Draining:
-    """Return an object that tells whether the server that sent this request is being stopped::
+    """Return the :class:`Draining` of the server that sent this request::
 
         async def events(request):
             stop = draining(request.scope)

@@ -172,11 +172,9 @@ class Run(LifespanManager):
                 raise _bare(error)
             try:
                 await send({"type": "lifespan.startup.complete"})
-                is_asked = False
                 with self._serving:
                     if not self._ends_unasked:
                         await receive()
-                        is_asked = True
                 await self.drain()
             except BaseException:
                 # The server has broken off the lifespan, so it will not listen to an answer.
@@ -191,8 +189,8 @@ class Run(LifespanManager):
                     )
                 raise
             error = await _error_of(self.stop)
-            if not (is_asked or self._ends_unasked):
-                await receive()
+            if self._serving.cancelled_caught and not self._ends_unasked:
+                await receive()  # the server has not asked yet
         if error is None:
             await send({"type": "lifespan.shutdown.complete"})
             return

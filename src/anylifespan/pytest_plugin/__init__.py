@@ -85,6 +85,7 @@ def asgi_lifespan(request: pytest.FixtureRequest, asgi_app: ASGIApp) -> Lifespan
     For asynchronous tests that anyio's plugin, pytest-asyncio or pytest-trio runs. If the lifespan
     crashes during a test, that test fails. SystemExit is raised as the cause of a LifespanError.
     """
+    # asgi_app is a parameter so that pytest tears this fixture down first.
     lifespan: Any = _runners.fixture_for("lifespan", request)
     return lifespan  # type: ignore[no-any-return]
 
@@ -95,6 +96,7 @@ def asgi_client(request: pytest.FixtureRequest, asgi_app: ASGIApp) -> ASGIClient
 
     For asynchronous tests, like :func:`asgi_lifespan`, which is the client's ``lifespan``.
     """
+    # asgi_app is a parameter so that pytest tears this fixture down first.
     client: Any = _runners.fixture_for("client", request)
     return client  # type: ignore[no-any-return]
 
