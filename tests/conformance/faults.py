@@ -10,6 +10,7 @@ import asyncio
 import copy
 import os
 import signal
+import socket
 import subprocess
 import sys
 import traceback
@@ -20,9 +21,9 @@ from typing import Any, TypeVar
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
-from tiny_server import Application, Server, Supervisor, main
+from tiny_server import HOST, Application, Server, Supervisor, main
 
-from anylifespan import LifespanManager, Phase, StartupFailed
+from anylifespan import LifespanManager, Phase, StartupFailed, StartupTimeout
 
 T = TypeVar("T", bound=type)
 
@@ -230,7 +231,10 @@ class Impatient(Server):
     startup_timeout = 0.4
 
     def report(self, error: BaseException) -> None:
-        print("Gave up")
+        if isinstance(error, StartupTimeout):
+            print("Gave up")
+        else:
+            super().report(error)
 
 
 @fails("startup.refuses-connections")
@@ -661,7 +665,7 @@ class _Stop(Exception):
 class NoEvent(Faulty):
     async def receive(self, receive: Any) -> Any:
         event = await receive()
-        if event["type"] == "lifespan.shutdown":
+        if event["type"] == "lifespan.shutdown" and not self.is_one_of_many:
             raise _Stop
         return event
 
@@ -908,9 +912,19 @@ class LeavesAProcess(Server):
 
 @fails("workers.lifespan-in-each")
 class OneLifespan(Supervisor):
+    """The other workers rely on that of the first one, and start when it serves."""
+
     def start(self, number: int) -> None:
-        more = [] if number == 0 else ["--mode", "off"]
-        self.workers.append(subprocess.Popen([*self.command, *more]))
+        if number == 0:
+            super().start(number)
+        elif self.serves():
+            self.workers.append(subprocess.Popen([*self.command, "--mode", "off"]))
+
+    def serves(self) -> bool:
+        port = int(self.command[3])
+        with suppress(OSError), socket.create_connection((HOST, port)):
+            return True
+        return False
 
 
 @fails("workers.shutdown-in-each")

@@ -272,7 +272,7 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self.stop())
         while not self.stopping or self.workers:
-            while not self.stopping and len(self.workers) < self.wanted:
+            if not self.stopping and len(self.workers) < self.wanted:
                 self.start(len(self.workers))
             for worker in tuple(self.workers):
                 if worker.poll() is not None:
@@ -320,6 +320,8 @@ def main(
     except BaseException as exc:
         error = the_only_one(exc)
         server.report(error)
+    if app.is_one_of_many:  # a status of its own would be one more fault, of the supervisor
+        sys.exit(Server.status_after(server, error))
     sys.exit(server.status_after(error))
 
 
