@@ -203,7 +203,7 @@ WITH_PROCESSES = (
 )
 # Other people's plugins take longer to be imported than most tests to run.
 FEW_PLUGINS = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1"
-ABOUT_PLUGINS = ("test_in_fixtures", "test_leaks")
+ABOUT_PLUGINS = ("test_in_fixtures", "test_leaks", "conformance/test_conform")
 REQUIRED = 0.97
 
 Mutant = tuple[str, str, str]
