@@ -51,7 +51,8 @@ class Server:
         :param target: that application, such as ``"around:app"``; ``APP`` names the scenario's
         :param environment: further environment variables
         """
-        path = os.pathsep.join(["{directory}", *map(str, (TESTS, TESTS / "servers", PROJECT))])
+        places = ["{directory}", *map(str, (TESTS, TESTS / "servers", PROJECT))]
+        path = os.pathsep.join([*places, *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {"APP": "{app}", "PYTHONPATH": path, **environment}
         command = [target if part == "{app}" else part for part in self.command]
         variables = [f"{name}={value}" for name, value in environment.items()]

@@ -113,15 +113,16 @@ def test_it_reloads(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "theirs"),
-    [("uvicorn", "--reload-dir"), ("hypercorn", "--bind"), ("anycorn", "--bind")],
+    ("name", "theirs", "seconds"),
+    [("uvicorn", "--reload-dir", 30), ("hypercorn", "--bind", 60), ("anycorn", "--bind", 60)],
 )
-def test_its_help_shows_their_options_and_ours(name: str, theirs: str) -> None:
+def test_its_help_shows_their_options_and_ours(name: str, theirs: str, seconds: int) -> None:
     ran = _run(name, "--help")
     assert ran.returncode == 0
     assert theirs in ran.stdout
     assert "--startup-timeout" in ran.stdout
     assert "none for no" in ran.stdout
+    assert ran.stdout.count(f"[default: {seconds}") == 2
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "hypercorn", "anycorn"])

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 import signal
+import sys
 import threading
 from typing import Any
 
@@ -15,7 +16,10 @@ import pytest
 from apps import Boom, app, hangs, raises, receives, sends, started, well_behaved
 
 from anylifespan import LifespanCrashed, Phase, ShutdownTimeout, StartupTimeout
-from anylifespan.servers._corn import serve_as_worker
+from anylifespan.servers._corn import serve, serve_as_worker
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
 
 pytestmark = pytest.mark.anyio
 
@@ -271,8 +275,10 @@ def test_serve_until_the_trigger_or_a_crash(
     serve = importlib.import_module(f"anylifespan.servers.{ours.name}").serve
     ours.config.bind = [f"127.0.0.1:{free_tcp_port}"]
     # What it logs is sent to statsd, if it is told of that before the log is made.
-    logs_before_statsd: list[object] = []
-    ours.config.set_statsd_logger_class = lambda _: logs_before_statsd.append(ours.config._log)
+    told: list[tuple[str, object]] = []
+    ours.config.set_statsd_logger_class = lambda kind: told.append(
+        (kind.__module__, ours.config._log)
+    )
     outcome: list[type[BaseException]] = []
 
     async def main() -> None:
@@ -292,7 +298,8 @@ def test_serve_until_the_trigger_or_a_crash(
         assert client.get(f"http://127.0.0.1:{free_tcp_port}/").text == "served"
     thread.join(30)
     assert outcome == ([LifespanCrashed] if crashes else [])
-    assert logs_before_statsd[0] is None
+    statsd = f"hypercorn.{backend}.statsd" if ours.name == "hypercorn" else "anycorn.statsd"
+    assert told[0] == (statsd, None)
 
 
 async def test_serve_raises_the_error_of_the_server_bare(ours: Kind) -> None:
@@ -300,6 +307,16 @@ async def test_serve_raises_the_error_of_the_server_bare(ours: Kind) -> None:
     failing = app(receives, sends("lifespan.startup.failed", "no database"))
     with pytest.raises(ours.utils.LifespanFailureError, match="no database"):
         await serve(failing, ours.config, shutdown_trigger=anyio.sleep_forever)
+
+
+async def test_serve_raises_several_errors_of_the_server_in_their_group(ours: Kind) -> None:
+    async def fails_twice(app: Any, stop: Any) -> None:
+        raise ExceptionGroup("both", [Boom("the socket"), Boom("the log")])
+
+    with pytest.raises(ExceptionGroup) as info:
+        await serve(ours.lifespan(well_behaved), fails_twice, anyio.sleep_forever)
+    assert info.group_contains(Boom, match="the socket")
+    assert info.group_contains(Boom, match="the log")
 
 
 async def test_serve_raises_that_it_took_too_long_bare(ours: Kind) -> None:

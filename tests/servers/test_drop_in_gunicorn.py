@@ -62,9 +62,11 @@ async def test_the_state_is_made_if_there_is_none(either: Any) -> None:
     assert either(well_behaved, logger).state == {}
 
 
-async def test_startup_failed(either: Any) -> None:
-    failing = app(receives, sends("lifespan.startup.failed", "no database"))
-    with pytest.raises(LifespanStartupFailed, match=r"^Lifespan startup failed: no database$"):
+@pytest.mark.parametrize("then", [[], [raises(Boom("died"))]])
+@pytest.mark.parametrize("message", ["0 databases", "no database", "without one"])
+async def test_startup_failed(either: Any, message: str, then: list[Any]) -> None:
+    failing = app(receives, sends("lifespan.startup.failed", message), *then)
+    with pytest.raises(LifespanStartupFailed, match=rf"^Lifespan startup failed: {message}$"):
         await either(failing, logger).startup()
 
 
