@@ -441,7 +441,7 @@ async def test_shut_down_during_startup() -> None:
 
 async def test_request_shutdown_without_serve() -> None:
     async with LifespanManager(well_behaved) as manager:
-        with pytest.raises(RuntimeError, match=r"after startup\(\) call shutdown\(\)"):
+        with pytest.raises(RuntimeError, match=r"if you called startup\(\), call shutdown\(\)"):
             manager.request_shutdown()
 
 

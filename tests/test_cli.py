@@ -200,7 +200,7 @@ def test_check_json_all_well() -> None:
         (["check", "cli_apps:number", "--factory"], "cli_apps.number is no factory: int cannot"),
         (
             ["check", "cli_apps:factory"],
-            "if it is a factory, call it and pass what it returns (--f",
+            "if it is a factory, call it and pass the result (--factory do",
         ),
         (["check", "cli_apps:failing_factory", "--factory"], "ValueError: no settings"),
         (["check", "cli_apps:well", "--mode", "never"], "'never' is not one of"),

@@ -107,7 +107,7 @@ async def test_3_sends_a_message_of_another_protocol(
     drive: Any, log: Any, steps: Any, kind: str
 ) -> None:
     application = app(*steps, sends(kind))
-    await expect_unsupported(drive, application, log, "a message of another protocol")
+    await expect_unsupported(drive, application, log, "a message from another protocol")
 
 
 async def test_3_and_lingers(drive: Any, log: Any, passed: Any) -> None:

@@ -132,7 +132,7 @@ def _hint(app: Any, signature: inspect.Signature) -> str:
     if _takes(signature, 2):
         return "; a WSGI application must be wrapped first, for example with a2wsgi"
     if _takes(signature, 0):
-        return "; if it is a factory, call it and pass what it returns"
+        return "; if it is a factory, call it and pass the result"
     return ""
 
 
@@ -168,8 +168,8 @@ def _single_callable(app: Any) -> ASGI3App:
                 instance.close()
             raise NotAwaitableError(
                 f"{name_of(app)}(scope) returned {type(instance).__name__}; expected a callable "
-                "that takes (receive, send), as ASGI 2 has it: if it is a factory, call it and "
-                "pass what it returns"
+                "that takes (receive, send), as in ASGI 2: if it is a factory, call it and pass "
+                "the result"
             )
         await awaitable(app, instance(receive, send))
 

@@ -607,7 +607,7 @@ class Lifespan:
         if not self.protocol.cancelled:
             self._log.warning(
                 "The application's %s took %.3g seconds, more than its limit of %g: the event loop "
-                "was blocked, so that it could not be interrupted.",
+                "was blocked, so the application could not be interrupted.",
                 phase,
                 seconds,
                 limit,

@@ -295,8 +295,8 @@ class LifespanManager:
         """
         if self._shutdown_request is None or self._event_loop is None:
             raise RuntimeError(
-                "request_shutdown() ends serve(), which has not begun; after startup() call "
-                "shutdown(), and leave the block of an async with"
+                "request_shutdown() ends serve(), which has not been called; if you called "
+                "startup(), call shutdown(), and if you used async with, leave its block"
             )
         self._event_loop.call_soon(self._shutdown_request.set)
 

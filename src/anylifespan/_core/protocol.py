@@ -46,7 +46,7 @@ class Event(Enum):
     STARTUP_FAILED = "lifespan.startup.failed"
     SHUTDOWN_COMPLETE = "lifespan.shutdown.complete"
     SHUTDOWN_FAILED = "lifespan.shutdown.failed"
-    FOREIGN_MESSAGE = "a message of another protocol"
+    FOREIGN_MESSAGE = "a message from another protocol"
     # What the application does.
     RECEIVE_STARTUP = "received lifespan.startup"
     RETURN = "returned"
@@ -254,8 +254,8 @@ class Protocol:
         allowed = self._move(event)
         if event is Event.FOREIGN_MESSAGE and self.state is State.MISTAKEN:
             raise LifespanProtocolError(
-                "the application answered the lifespan with a message of another protocol; "
-                f"expected {Event.STARTUP_COMPLETE.value}: does it look at scope['type']?"
+                "the application answered the lifespan scope with a message from another protocol; "
+                f"expected {Event.STARTUP_COMPLETE.value}. Does it check scope['type']?"
             )
         if not allowed:
             raise LifespanProtocolError(

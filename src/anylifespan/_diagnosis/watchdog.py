@@ -105,8 +105,8 @@ class _Reporter(threading.Thread):
         limit = f" Its limit of {in_seconds(self._limit)} is over."
         over = limit if self._limit_is_passed else ""
         self._log.warning(
-            "The application's %s has taken %s and blocks the event loop, so that it cannot be "
-            "cancelled, nor the server be stopped.%s It is at:\n%s",
+            "The application's %s has taken %s and blocks the event loop, so neither it nor the "
+            "server can be stopped.%s It is at:\n%s",
             self._phase,
             in_seconds(round(time.monotonic() - self._began, 1)),
             over,

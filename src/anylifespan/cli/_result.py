@@ -63,8 +63,8 @@ class Failure:
     def blocked(cls, where: StackSummary) -> Failure:
         return cls(
             "EventLoopBlocked",
-            "the application blocks the event loop, so that it could not be cancelled; it should "
-            "await, or run what takes long in a thread.",
+            "the application blocks the event loop, so it could not be cancelled; it should "
+            "await, or run long calls in a thread.",
             where=_places(own_frames(where)),
             at=_innermost(where),
         )

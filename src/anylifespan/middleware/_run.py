@@ -369,7 +369,7 @@ class Run(LifespanManager):
             return
         self._has_stopped_server = True
         event_loop("LifespanMiddleware").call_soon(self._server.stop)
-        DEFAULT_LOG.error("Stopping the server, since the application's lifespan has died.")
+        DEFAULT_LOG.error("Stopping the server because the application's lifespan has failed.")
 
 
 async def _error_of(phase: Callable[[], Awaitable[None]]) -> LifespanError | None:
