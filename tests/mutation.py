@@ -139,7 +139,10 @@ TESTS = {
         ["conformance/test_faults"],
         ["conformance/test_conform"],
     ],
-    "cli/_conform cli/_conform_reports cli/_driven": [["conformance/test_conform"]],
+    "cli/_conform cli/_conform_reports cli/_driven": [
+        ["conformance/test_reports"],
+        ["conformance/test_conform"],
+    ],
     "servers/uvicorn servers/_uvicorn_options": [
         ["servers/test_drop_in_uvicorn"],
         ["servers/test_under_servers:drop-in-uvicorn"],
@@ -200,6 +203,9 @@ WITH_PROCESSES = (
     "test_in_fixtures",
     "test_leaks",
     "servers/",
+    "conformance/test_odd_servers",
+    "conformance/test_faults",
+    "conformance/test_conform",
 )
 # Other people's plugins take longer to be imported than most tests to run.
 FEW_PLUGINS = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1"

@@ -18,8 +18,9 @@ from xml.etree import ElementTree
 import pytest
 from test_cli import check_that_it_is_said_as_json
 
-from anylifespan.conformance import cases
-from anylifespan.conformance._process import sigint_not_ignored
+from anylifespan.cli._driven import DriverProcess
+from anylifespan.conformance import Verdict, cases
+from anylifespan.conformance._process import Processes, sigint_not_ignored
 
 pytestmark = pytest.mark.processes
 
@@ -300,6 +301,38 @@ def test_a_driver_that_takes_its_process_with_it(
     options = ["--app-dir", str(tmp_path), "--only", fault, "--timeout", "1"]
     done = conform("--driver", "faulty:driver", *options)
     assert f"seen {seen}" in " ".join(done.stdout.split())
+
+
+def test_a_driver_that_kills_its_process(tmp_path: Path) -> None:
+    (tmp_path / "deadly.py").write_text(
+        "import os, signal\n\ndef driver(app):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = conform(
+        "--driver", "deadly:driver", "--app-dir", str(tmp_path), "--only", "startup.event"
+    )
+    assert "seen the process ended with status -9" in " ".join(done.stdout.split())
+
+
+def judged_in_here(driver: str, directory: Path, patience: float) -> Verdict:
+    order = DriverProcess(driver, str(directory), "asyncio", patience)
+    (verdict,) = order([next(case for case in cases if case.name == "startup.event")], Processes())
+    return verdict
+
+
+def test_a_driver_has_time_to_be_imported(tmp_path: Path) -> None:
+    """More than it has for its work."""
+    source = "import time\n\nfrom anylifespan import LifespanManager as driver\n\ntime.sleep(3)\n"
+    (tmp_path / "slow.py").write_text(source)
+    assert judged_in_here("slow:driver", tmp_path, 0.5).outcome == "passed"
+
+
+def test_a_driver_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anylifespan.cli._driven.LIMIT", 0.5)
+    (tmp_path / "hangs.py").write_text("import time\n\ntime.sleep(1000)\n")
+    verdict = judged_in_here("hangs:driver", tmp_path, 0.1)
+    assert (verdict.outcome, verdict.seen) == ("failed", "the process had to be killed")
 
 
 def test_the_tests_of_a_driver_as_the_page_has_them(tmp_path: Path) -> None:
