@@ -151,9 +151,11 @@ _OF_THE_LAST_MOMENTS = {
     "shutdown.is-waited-for",
     "shutdown.waits-for-the-application",
 }
+# When one of the workers has ended, the others are killed, whatever they still do.
+_OF_OTHER_WORKERS = {"workers.shutdown-in-each"}
 _UNSTEADY = {
-    "hypercorn": _OF_THE_STATUS,
-    "anycorn": _OF_THE_STATUS,
+    "hypercorn": _OF_THE_STATUS | _OF_OTHER_WORKERS,
+    "anycorn": _OF_THE_STATUS | _OF_OTHER_WORKERS,
     "pyvoy": _OF_THE_LAST_MOMENTS,
 }
 
