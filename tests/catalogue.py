@@ -691,13 +691,13 @@ add(
 add(
     "middleware_crashes",
     "8",
-    in_middleware(steps(receives, started, sleeps(1), raises(Boom("boom"))), "terminate"),
+    in_middleware(steps(receives, started, sleeps(1), boom), "terminate"),
     CRASHED,
 )
 add(
     "middleware_crashes_with_open_requests",
     "8",
-    with_open_requests(steps(receives, started, sleeps(1), raises(Boom("boom"))), "terminate"),
+    with_open_requests(steps(receives, started, sleeps(1), boom), "terminate"),
     CRASHED,
 )
 
