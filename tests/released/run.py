@@ -93,7 +93,7 @@ def row_of(module: str) -> Row:
         return row
     results = report["results"]
     backends = [one["backend"] for one in results if not one["failure"] and one["supported"]]
-    row.runs_on = ", ".join(backends) or "nothing"
+    row.runs_on = ", ".join(backends) or "neither"
     row.found = "; ".join(findings(results)) or "nothing"
     if backends:
         row.tests = tests_of(module, backends)
