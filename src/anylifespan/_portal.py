@@ -22,12 +22,12 @@ from ._core.hosting import EventLoop, event_loop
 from ._core.log import DEFAULT, Log
 from ._diagnosis.sampler import where_is
 
-# Seconds after which an event loop that does not answer counts as blocked.
+# Seconds after which an event loop that does not respond is considered blocked.
 ANSWER = 5.0
 
 
 class BlockedError(Exception):
-    """Raised if the event loop does not answer, because a function that it called does not return.
+    """Raised if the event loop does not respond because a function that it called does not return.
 
     :ivar where: the stack of the event loop's thread
     """
@@ -71,7 +71,7 @@ class PortalThread:
 
         :param limit: seconds after which this method starts to check whether the event loop is
             blocked
-        :return: what the call returned, and the exception that it raised, if any
+        :return: the call's result, and the exception that the call raised, if any
         :raises BlockedError: if the event loop is blocked
         """
         limit = 0 if self.is_given_up else limit
@@ -115,7 +115,7 @@ class PortalThread:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the event loop during a block, then wait for the thread unless it was given up."""
+        """Run the event loop during a block. Then wait for the thread, unless it was given up."""
         self._thread.start()
         wait([self._opened, self._ended], return_when=FIRST_COMPLETED)
         if self._ended.done():
@@ -134,7 +134,7 @@ class PortalThread:
 class Call:
     """A call in the event loop, which runs only once even if it is started several times.
 
-    :ivar outcome: what the call returned, and the exception that it raised, if any
+    :ivar outcome: the call's result, and the exception that the call raised, if any
     """
 
     def __init__(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:

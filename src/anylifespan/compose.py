@@ -1,8 +1,8 @@
 """Combine lifespans: add lifespans to an application, or run several lifespans as one.
 
-In this module, a lifespan is what Starlette and FastAPI call a lifespan: a function that is called
-with the application and returns an asynchronous context manager. The context manager yields a
-mapping for the state, or None.
+In this module, as in Starlette and FastAPI, a lifespan is a function that is called with the
+application and returns an asynchronous context manager. The context manager yields a mapping for
+the state, or None.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]
 def with_lifespan(
     app: ASGIApp, *lifespans: Lifespan, shutdown_timeout: float | None = DEFAULT_TIMEOUT
 ) -> ASGI3App:
-    """Return an application that runs these lifespans in addition to its own, if it has one::
+    """Wrap an application so that these lifespans run in addition to its own, if it has one::
 
         app = with_lifespan(get_asgi_application(), lifespan)
 
@@ -64,19 +64,19 @@ def with_lifespan(
     reverse order. The mapping that a lifespan yields is added to the state as soon as the lifespan
     has started, and requests see the context variables that the lifespans set.
 
-    The outer manager enforces the startup timeout. It also cancels the application's own shutdown
-    when the outer manager's shutdown timeout has passed. If the application crashes, the combined
-    lifespan crashes at once.
+    The outer manager (the manager of the returned application) enforces the startup timeout. It
+    also cancels the inner application's own shutdown when the outer manager's shutdown timeout has
+    passed. If the application crashes, the combined lifespan crashes at once.
 
-    :param app: an ASGI application. It may be one that does not support the lifespan protocol, such
-        as Django, or a wrapped WSGI application
+    :param app: an ASGI application. It does not have to support the lifespan protocol: Django and
+        wrapped WSGI applications can be used too
     :param lifespans: functions that ``Starlette(lifespan=...)`` would accept; they are called with
         ``app``
     :param shutdown_timeout: how many seconds the application's own shutdown may take; None for no
         limit other than the outer manager's
     :raises TypeError: if ``app`` cannot be an ASGI application, or one of the lifespans is not a
         lifespan function
-    :raises RuntimeError: during startup, if two of the lifespans set the same key of the state
+    :raises RuntimeError: during startup, if two of the lifespans set the same key in the state
     """
     as_asgi3(app)
     for lifespan in lifespans:
@@ -96,14 +96,14 @@ def lifespan_of(
         app.mount("/reports", reports)
 
     The lifespans start in the given order and stop in reverse order. If ``lifespan`` is given, it
-    starts before them and stops after them. If one application fails to start, those that have
-    started are shut down. If one crashes, the combined lifespan crashes too. Errors name the
-    application that they come from. Everything that the applications put into their states is
-    yielded.
+    starts before them and stops after them. If one application fails to start, the applications
+    that have already started are shut down. If one crashes, the combined lifespan crashes too.
+    Errors name the application that they come from. The combined lifespan yields everything that
+    the applications put into their states.
 
-    The outer manager enforces the startup timeout. It also cancels the applications' shutdowns when
-    the outer manager's shutdown timeout has passed. If the outer manager has mode ``"on"``, it is
-    an error if an application raises an exception in its startup.
+    The outer manager (the manager of the outer application) enforces the startup timeout. It also
+    cancels the applications' shutdowns when the outer manager's shutdown timeout has passed. If the
+    outer manager's mode is ``"on"``, an exception in an application's startup is an error.
 
     :param apps: ASGI applications; those without a lifespan are skipped
     :param lifespan: the outer application's own lifespan, a function that
@@ -114,7 +114,7 @@ def lifespan_of(
     :raises TypeError: if one of ``apps`` cannot be an ASGI application, or ``lifespan`` is not a
         lifespan function
     :raises RuntimeError: when the combined lifespan is entered, if two of the lifespans set the
-        same key of the state
+        same key in the state
     """
     for app in apps:
         as_asgi3(app)
@@ -164,7 +164,7 @@ def combine(
     concurrent: bool = False,
     shutdown_timeout: float | None = DEFAULT_TIMEOUT,
 ) -> ASGI3App:
-    """Return an application that serves like ``main`` and runs the lifespans of all applications.
+    """Return an application that serves like ``main`` and runs all applications' lifespans.
 
     This is the same as ``with_lifespan(main, lifespan_of(*others))``. The other applications start
     before ``main`` and shut down after it, so ``main`` finds their state in its startup.
@@ -175,7 +175,7 @@ def combine(
     :param shutdown_timeout: how many seconds each application's shutdown may take; None for no
         limit
     :raises TypeError: if one of the applications cannot be an ASGI application
-    :raises RuntimeError: during startup, if two of the applications set the same key of the state
+    :raises RuntimeError: during startup, if two of the applications set the same key in the state
     """
     lifespan = lifespan_of(*others, concurrent=concurrent, shutdown_timeout=shutdown_timeout)
     return with_lifespan(main, lifespan, shutdown_timeout=shutdown_timeout)
@@ -244,7 +244,7 @@ class _WithLifespan:
 
 @protected
 class _Entered:
-    """A lifespan written by the user. Ctrl-C can interrupt its entry, but not its exit.
+    """A lifespan that the user wrote. Ctrl-C can interrupt its entry, but not its exit.
 
     :ivar swallowed: the exception that the lifespan suppressed when it was exited, if any
     """
@@ -273,7 +273,8 @@ class _Entered:
 def _raise_swallowed(entered: list[_Entered], *exc_info: object) -> None:
     """Raise the first exception that a lifespan suppressed, if any.
 
-    A lifespan may suppress an exception, but the application no longer serves in that case.
+    A lifespan may suppress an exception, but the application has stopped serving, so the exception
+    has to be raised anyway.
     """
     for lifespan in reversed(entered):
         if lifespan.swallowed is not None:
@@ -285,7 +286,8 @@ class _Part(LifespanManager):
     """Drives one of several lifespans. Errors and log messages name the application.
 
     :param whole: the lifespan that this one is part of, if this library drives that lifespan. If
-        this part crashes, the whole crashes too. If the whole runs out of time, so does this part
+        this part crashes, the whole crashes too. If the whole is cancelled because time ran out, so
+        is this part
     """
 
     _acts_on_crash = False
@@ -303,7 +305,7 @@ class _Part(LifespanManager):
         logger: Any = _Prefixed(DEFAULT, {"prefix": self.name})
         super().__init__(
             app,
-            # If the whole must have a lifespan, it is an error if a part raises in its startup.
+            # If the whole must have a lifespan, an exception in a part's startup is an error.
             mode="on" if whole is not None and whole.required else "auto",
             state=state,
             startup_timeout=None,
@@ -315,7 +317,7 @@ class _Part(LifespanManager):
     async def enter(self, stack: AsyncExitStack) -> None:
         """Start the application, and register its shutdown with the stack.
 
-        If the application has no lifespan, only log that.
+        If the application has no lifespan, only log that it has none.
         """
         try:
             await stack.enter_async_context(self)
@@ -418,7 +420,7 @@ class _State:
 
     @contextmanager
     def watched(self, owner: str) -> Iterator[None]:
-        """Raise an error if the application changes another lifespan's key during the block."""
+        """After the block, raise an error if the application has changed another lifespan's key."""
         before = {key: self.whole[key] for key in self._owners}
         yield
         for key, value in before.items():

@@ -1,6 +1,6 @@
 """Errors about lifespans. There is one class for each case that a caller may want to handle.
 
-If the application raised an exception, the exception is the ``__cause__`` of the error, with its
+If the application raised an exception, that exception is the error's ``__cause__``, with its
 traceback.
 """
 
@@ -11,7 +11,7 @@ from traceback import StackSummary
 
 
 class LifespanError(Exception):
-    """Base class of all errors that this library raises about an application's lifespan.
+    """Base class for all errors that this library raises about an application's lifespan.
 
     :ivar message: the reason in one line: the application's message, or a description of the
         exception that it raised
@@ -41,8 +41,8 @@ class LifespanUnsupported(LifespanError):
     """Raised if the application has no lifespan and the mode is ``"on"``.
 
     :ivar message: why the application is considered to have no lifespan
-    :ivar swallowed: whether the application wraps another application that has a lifespan, but
-        never receives lifespan events
+    :ivar swallowed: whether the application wraps another application whose lifespan is never
+        started
     """
 
     def __init__(self, text: str = "", *, message: str = "", swallowed: bool = False) -> None:
@@ -51,7 +51,7 @@ class LifespanUnsupported(LifespanError):
 
 
 class StartupFailed(LifespanError):
-    """Raised if the application does not start.
+    """Raised if the application fails to start.
 
     :ivar message: the application's message in ``lifespan.startup.failed``, or a description of the
         exception that it raised
@@ -93,7 +93,7 @@ class ShutdownTimeout(ShutdownFailed, _TimedOut):
 
 
 class LifespanProtocolError(LifespanError):
-    """Raised inside the application by ``send()``, if the application must not send the message.
+    """Raised by ``send()`` inside the application if the application must not send the message.
 
-    ``receive()`` also raises this error, if a task calls it after the application has ended.
+    ``receive()`` also raises this error if a task calls it after the application has ended.
     """

@@ -91,8 +91,8 @@ class BlockingLifespan:
         Unlike with ``portal.call()``, a SystemExit or KeyboardInterrupt that the function raises
         ends only the call, and Ctrl-C cancels the call.
 
-        :param limit: how many seconds the call may take
-        :raises BlockedError: if the event loop is found to be blocked after that time
+        :param limit: seconds after which to check whether the event loop is blocked
+        :raises BlockedError: if the event loop is blocked
         """
         call = Call(function, *args)
         try:
@@ -138,8 +138,8 @@ def start_blocking_lifespan(
     application's errors are then logged, and added to the exception as notes.
 
     Each Ctrl-C goes one step further. During the block, the first one starts the shutdown, the
-    second one cancels the application, and the third one abandons the thread and logs a warning.
-    During startup, the first one cancels the application.
+    second one cancels the application, the third one logs a warning, and the fourth one abandons
+    the thread. During startup, the first one cancels the application.
 
     :param app: an ASGI application
     :param backend: ``"asyncio"`` or ``"trio"``
@@ -170,8 +170,9 @@ def up_in_thread(
     cancel: Callable[[], object] | None = None,
     drain: float = 0,
 ) -> Iterator[None]:
-    """Run an application in a thread, with a startup and a shutdown that use its manager.
+    """Run an application in a thread, with the given startup and shutdown.
 
+    :param startup, shutdown: asynchronous functions that use the application's manager
     :param cancel: called in the event loop to cancel the startup or the shutdown; by default, the
         manager is cancelled
     :param drain: how many seconds the shutdown may take in addition to the manager's timeout
@@ -215,10 +216,10 @@ def _wait(
     """Run the startup or the shutdown in the other thread, and wait until it has finished.
 
     :param cancel: called in the event loop to cancel the startup or the shutdown
-    :param late: creates the error for a blocked event loop from the stack of its thread
-    :param limit: seconds until the event loop is asked whether it is blocked
+    :param late: creates the error for a blocked event loop from its thread's stack
+    :param limit: seconds after which to check whether the event loop is blocked
     :param patience: how many times Ctrl-C must be pressed to cancel the application
-    :return: what went wrong
+    :return: the exceptions that were raised
     """
     call = Call(step)
     problems: list[BaseException] = []
@@ -244,6 +245,6 @@ def _wait(
 
 
 def cancel_unless_up(manager: LifespanManager) -> None:
-    """Cancel a startup or a shutdown."""
+    """Cancel a startup or a shutdown, unless the application is serving by now."""
     if manager.phase is not Phase.SERVING:  # if it is up by now, it is shut down instead
         manager.cancel()

@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import pytest
 from test_cli import check_that_it_is_said_as_json
 
+from anylifespan.cli._conform import choose
 from anylifespan.cli._driven import DriverProcess
 from anylifespan.conformance import Verdict, cases
 from anylifespan.conformance._process import Processes, sigint_not_ignored
@@ -242,6 +243,18 @@ def test_a_mistake_is_told_at_once(arguments: list[str], message: str) -> None:
     done = conform(*arguments)
     assert message in " ".join(done.stderr.split())
     assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "topics"),
+    [
+        (TINY, {case.topic for case in cases if case.for_servers} - {"workers"}),
+        ([*TINY, "--w={workers}"], {case.topic for case in cases if case.for_servers}),
+        ([], {case.topic for case in cases if case.for_drivers}),
+    ],
+)
+def test_what_can_be_judged(command: list[str], topics: set[str]) -> None:
+    assert {case.topic for case in choose([], command)} == topics
 
 
 def test_servers_need_a_client_for_websockets() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from .attempt import attempt
 
 # These are Any rather than dicts: frameworks annotate their applications with their own TypedDicts,
-# and a type checker would reject such an application where the scope is a dict[str, Any].
+# and a type checker would reject such an application if a scope had to be a dict[str, Any].
 Scope = Any
 Receive = Any
 Send = Any
@@ -21,7 +21,7 @@ ASGIApp = ASGI3App | ASGI2App
 
 
 def as_asgi3(app: ASGIApp) -> tuple[ASGI3App, str]:
-    """Return an application as a single callable, and the ASGI version that it was written for.
+    """Return an application as a single callable, and the ASGI version for which it was written.
 
     :raises TypeError: if the object is not an ASGI application
     """
@@ -34,9 +34,9 @@ def as_asgi3(app: ASGIApp) -> tuple[ASGI3App, str]:
 
 
 def is_async_def(app: Any) -> bool:
-    """Return whether an application is an ``async def``, or an instance with one as ``__call__()``.
+    """Return whether an application, or its ``__call__()``, is an ``async def`` function.
 
-    A method that is an ``async def`` counts too.
+    The application may also be a bound ``async def`` method.
     """
     function = _function(app)
     return inspect.isfunction(function) and bool(function.__code__.co_flags & inspect.CO_COROUTINE)
@@ -45,7 +45,7 @@ def is_async_def(app: Any) -> bool:
 class NotAwaitableError(TypeError):
     """Raised if an application returns something that cannot be awaited.
 
-    For a function without ``async``, only a call can show this.
+    If the application is a function without ``async``, only a call can reveal this.
     """
 
 
@@ -86,10 +86,10 @@ def _is_double_callable(app: Any) -> bool:
 
 
 def _is_plainly_asgi3(app: Any) -> bool:
-    """Return whether an application is an ``async def`` with three parameters, or marked as one.
+    """Return whether an application is clearly a coroutine function with three parameters.
 
-    Most applications are, and this check is fast. Inspecting the signature takes longer than all
-    other steps of creating a manager.
+    This check is fast, and most applications pass it. Inspecting the signature takes longer than
+    all other steps of creating a manager.
     """
     function = _function(app)
     return (
@@ -105,7 +105,7 @@ def _is_marked(function: object) -> bool:
 
 
 def _is_lifespan_function(app: Any) -> bool:
-    """Return whether an object is a Starlette lifespan function, or the result of calling one."""
+    """Return whether an object looks like a Starlette lifespan function, or its return value."""
     if isinstance(app, AbstractAsyncContextManager):
         return True
     function = inspect.unwrap(app.func if isinstance(app, partial) else app)
@@ -139,7 +139,7 @@ def _hint(app: Any, signature: inspect.Signature) -> str:
 def wrapped_last(wrapper: object, name: str, app: object) -> AttributeError:
     """Return the error to raise when an attribute is not found on a wrapper.
 
-    If the wrapped application has the attribute, the error says so.
+    If the wrapped application has the attribute, the error message says so.
     """
     text = f"{type(wrapper).__name__} has no attribute {name!r}"
     if hasattr(app, name):
@@ -185,9 +185,9 @@ def _is_asgi3(instance: Any) -> bool:
 
 
 def awaitable(app: object, returned: object) -> Awaitable[None]:
-    """Return the object that an application returned when it was called, if it can be awaited.
+    """Return an application's return value if it can be awaited.
 
-    :raises NotAwaitableError: if the object cannot be awaited
+    :raises NotAwaitableError: if the return value cannot be awaited
     """
     if inspect.isawaitable(returned):
         return returned
@@ -199,7 +199,7 @@ def awaitable(app: object, returned: object) -> Awaitable[None]:
 
 
 def name_of(app: object) -> str:
-    """Return an application's name for errors: the module and name of its function or class."""
+    """Return an application's name for messages: the module and name of its function or class."""
 
     def name() -> str:
         if isinstance(app, partial):

@@ -1,4 +1,4 @@
-"""Ask the application's own objects for something, even if their code raises an exception."""
+"""Call code of the application's own objects, with a fallback if it raises an exception."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ T = TypeVar("T")
 
 
 def attempt(ask: Callable[[], T], otherwise: T) -> T:
-    """Return what a function returns, or a substitute if the function raises an exception.
+    """Return a function's result, or a fallback value if the function raises an exception.
 
-    The function describes objects that are not ours. An exception may not be printable, or a class
-    may have no usable name. An error in such a description must never replace the error that is
-    described.
+    The function describes objects that this library does not control. For example, an exception may
+    not be printable, or a class may have no usable name. An error in the description must never
+    replace the error that is being described.
 
-    :param otherwise: what to return if the function raises an exception
+    :param otherwise: the value to return if the function raises an exception
     """
     try:
         return ask()

@@ -1,9 +1,10 @@
-"""Find out whether the body of an ``async with`` always runs in the task that enters the block.
+"""Detect whether the body of an ``async with`` always runs in the task that enters the block.
 
-It does, unless the block contains a ``yield`` to the outside, as pytest fixtures do. In that case,
-the code that drives the generator keeps running. An exception in that code does not pass through
-the block, and neither would a cancellation (PEP 789). Generators that a context manager drives are
-different: ``@asynccontextmanager`` throws the exceptions of its own body into the generator.
+The body always runs in that task, unless the block is in a generator and contains a ``yield``, as
+in many pytest fixtures. In that case, code outside the block runs at the ``yield``. An exception in
+that code does not pass through the block, and neither does a cancellation (PEP 789). Generators
+that are decorated with ``@asynccontextmanager`` are different: exceptions in the body of the
+context manager are thrown into the generator.
 
 Only the compiler knows where a block ends, so this module reads the bytecode.
 """
@@ -30,7 +31,7 @@ _ASYNCHRONOUS = (
 
 
 def runs_the_body(frame: FrameType | None) -> bool:
-    """Return whether a block stays in its task until the block is left.
+    """Return whether the body of an ``async with`` runs in the task that enters the block.
 
     :param frame: the frame that called ``__aenter__()``
     """
@@ -46,7 +47,7 @@ def runs_the_body(frame: FrameType | None) -> bool:
                 return False
         elif attempt(lambda: _enters_a_block(code, at), otherwise=False):  # noqa: B023
             return True
-        # This frame only calls on behalf of another frame, as AsyncExitStack's methods do.
+        # This frame only enters the block on behalf of its caller, as AsyncExitStack's methods do.
         frame = driver
     return True
 
@@ -61,7 +62,7 @@ def _is_below_a_generator(frame: FrameType | None) -> bool:
 
 @lru_cache(maxsize=256)
 def _enters_a_block(code: CodeType, at: int) -> bool:
-    """Return whether the code awaits the ``__aenter__()`` of an ``async with`` at this offset."""
+    """Return whether the code at this offset awaits ``__aenter__()`` for an ``async with``."""
     before = [one for one in dis.get_instructions(code) if one.offset <= at]
     awaits = max(place for place, one in enumerate(before) if one.opname == "GET_AWAITABLE")
     if sys.version_info < (3, 11):
@@ -73,8 +74,8 @@ def _enters_a_block(code: CodeType, at: int) -> bool:
 def _yields_in_its_block(code: CodeType, at: int) -> bool:
     """Return whether an asynchronous generator yields inside the block that it is entering.
 
-    If the generator calls a function that enters the block on its behalf, any of the surrounding
-    blocks may be meant. If there are none, the whole generator may be meant.
+    If the generator calls a function that enters the block on the generator's behalf, check all
+    surrounding blocks. If there are none, assume that the generator yields inside the block.
     """
     blocks = [*_blocks(code)]
     around = [block for block in blocks if block(at)]
@@ -95,7 +96,7 @@ def _entered(blocks: list[Block], before: int, offset: int) -> list[Block]:
 def _is_yield(instruction: dis.Instruction) -> bool:
     if sys.version_info < (3, 11):
         return instruction.opname == "YIELD_VALUE"
-    # In Python 3.11 this is the instruction's name, in Python 3.12 it is part of its argument.
+    # ASYNC_GEN_WRAP is an instruction in Python 3.11, and an argument in later versions.
     return "ASYNC_GEN_WRAP" in instruction.opname + instruction.argrepr
 
 
@@ -114,7 +115,7 @@ def _blocks(code: CodeType) -> Iterator[Block]:
 
 
 class _Handled:
-    """The instructions inside a block: those whose exceptions eventually reach its handler."""
+    """The instructions in a block: those whose exceptions eventually reach the block's handler."""
 
     def __init__(self, table: list[Any], handler: int) -> None:
         self._table = table

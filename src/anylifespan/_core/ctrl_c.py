@@ -1,13 +1,14 @@
 """Protect the library's own code from Ctrl-C on trio.
 
-On trio, Ctrl-C raises KeyboardInterrupt in whatever line is running, except in protected frames.
-For protected frames, Ctrl-C waits for the main task's next checkpoint, where code has to expect
-exceptions. trio's own frames are protected, and so are the core's frames, with everything that they
-call. Otherwise, Ctrl-C could stop the core at any line and leave the application running.
+On trio, Ctrl-C raises KeyboardInterrupt at whatever line is running, except in protected frames.
+While a protected frame is running, KeyboardInterrupt is delayed until the main task's next
+checkpoint, where code has to expect exceptions anyway. trio protects its own frames. This module
+also protects the core's frames, and everything that they call. Otherwise, Ctrl-C could stop the
+core at any line and leave the application running.
 
-The application is called without protection, as is the user's other code. Otherwise, an endless
-loop in the application could not be interrupted at all. In the application's code, Ctrl-C is an
-exception that the application itself raises.
+The application and the user's other code are called without protection. Otherwise, an endless loop
+in the application could not be interrupted at all. If Ctrl-C interrupts the application's code, the
+KeyboardInterrupt is handled like any exception that the application raises.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ _calls_the_user: set[object] = set()
 
 
 def protected(subject: T) -> T:
-    """Protect a function, or the methods of a class, from Ctrl-C as soon as trio is used."""
+    """Protect a function, or the methods of a class, from Ctrl-C once trio is used."""
     _subjects.append(subject)
     return subject
 
 
 def unprotected(function: T) -> T:
-    """Exclude a method of a protected class, and the user's code that it calls, from protection."""
+    """Exclude a protected class's method, and the user's code that it calls, from protection."""
     _calls_the_user.add(function)
     return function
 

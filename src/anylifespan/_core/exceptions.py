@@ -17,14 +17,14 @@ EXITS = (KeyboardInterrupt, SystemExit)
 
 
 def only_leaf(raised: BaseException | None) -> BaseException | None:
-    """Return the exception that a task group wrapped, if it wrapped a single exception."""
+    """Return the only exception in a group. Return other groups and exceptions unchanged."""
     while isinstance(raised, BaseExceptionGroup) and len(raised.exceptions) == 1:
         raised = raised.exceptions[0]
     return raised
 
 
 def without(raised: BaseException | None, kind: type[Exception]) -> BaseException | None:
-    """Return what remains of an exception or a group without exceptions of this kind, or None."""
+    """Return the exception or group without exceptions of this kind, or None if none are left."""
     if isinstance(raised, kind):
         return None
     if isinstance(raised, BaseExceptionGroup) and contains(raised, (kind,)):
@@ -47,7 +47,7 @@ def exit_in(raised: BaseException) -> BaseException | None:
 
 
 def is_cancellation(raised: BaseException) -> bool:
-    """Return whether an exception is a cancellation, or a group with nothing but cancellations."""
+    """Return whether an exception is a cancellation, or a group of only cancellations."""
     if isinstance(raised, BaseExceptionGroup):
         return all(map(is_cancellation, raised.exceptions))
     return isinstance(raised, cancellations())
@@ -64,7 +64,10 @@ def describe(raised: BaseException | None) -> str:
 
 
 def in_full(raised: BaseException) -> str:
-    """Format an exception as a message for the server's log, with the original traceback."""
+    """Format an exception as a message for the server's log.
+
+    The message includes the original traceback, unless the traceback has already been logged.
+    """
     if not isinstance(raised, LifespanError):
         return own_traceback(raised)
     text = str(raised)
@@ -79,7 +82,7 @@ def reason(message: str, raised: BaseException | None) -> str:
     """Return why something failed: the application's message, or a description of its exception.
 
     Starlette and similar frameworks send a traceback as the message, and then raise the exception.
-    Its description says the same in one line.
+    The exception's description gives the same information in one line.
     """
     if not message or (raised is not None and "Traceback (most recent call last)" in message):
         return describe(raised)

@@ -1,8 +1,8 @@
-"""Shorten stacks and tracebacks to the frames that the reader can change.
+"""Shorten stacks and tracebacks to the frames of the user's own code.
 
-Between the user's own frames are the frameworks' frames: about two dozen in any FastAPI
-application, and the same each time. So only the user's own frames and the innermost frame, where it
-happened, are shown, with the number of other frames. Frames of this library are never shown.
+Between these frames, there are frames from frameworks: about two dozen in any FastAPI application,
+and always the same ones. So only the user's own frames and the innermost frame are shown, with the
+number of frames that were left out. This library's frames are never shown.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _LIBRARY = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 class CutStack(StackSummary):
     """A stack with only the user's own frames and the innermost frame.
 
-    :ivar left_out: how many other frames there are
+    :ivar left_out: how many frames were left out
     """
 
     left_out = 0
 
     def format(self, **options: Any) -> list[str]:
-        """Format the stack, with a last line that says how many frames were left out.
+        """Format the stack. If frames were left out, the last line says how many.
 
         See :meth:`traceback.StackSummary.format` for the options.
         """
@@ -42,7 +42,7 @@ class CutStack(StackSummary):
 def own_frames(stack: StackSummary) -> CutStack:
     """Return the frames to show: the user's own frames, and the innermost frame.
 
-    If no frame is the user's, return all frames except this library's.
+    If none of the frames is the user's, return all frames except this library's.
     """
     shown = [frame for frame in stack if not _is_in(frame, (_LIBRARY,))]
     own = [frame for frame in shown if _is_users(frame)]
@@ -54,9 +54,9 @@ def own_frames(stack: StackSummary) -> CutStack:
 
 
 def users_frames(stack: StackSummary) -> list[FrameSummary]:
-    """Return the user's own frames. If there are none, return the innermost installed frame.
+    """Return the user's own frames, or else the innermost frame in an installed package.
 
-    An installed frame is a frame in an installed package other than this library.
+    This library's frames are never returned.
     """
     own = [frame for frame in stack if _is_users(frame)]
     if own:
@@ -72,21 +72,21 @@ def own_traceback(raised: BaseException) -> str:
     has_own = any(map(_is_users, (frame for one in exceptions for frame in one.stack)))
     for one in exceptions:
         one.stack = own_frames(one.stack)
-        # If another exception has the user's lines, show only the last line of a library's
-        # exception.
+        # If any of the exceptions has frames of the user's, show only the last frame of the
+        # exceptions that have none.
         if has_own and not any(map(_is_users, one.stack)):
             one.stack = _last_of(one.stack)
     return "".join(whole.format()).rstrip()
 
 
 def show(stack: StackSummary) -> str:
-    """Format a shortened stack as indented text, as Python prints stacks."""
+    """Shorten a stack, and format it as indented text, as Python prints stacks."""
     nothing = "  (no frame of its own to be seen)"
     return attempt(lambda: "".join(own_frames(stack).format()).rstrip(), "") or nothing
 
 
 def innermost_lines(stacks: Iterable[StackSummary]) -> str:
-    """Return the innermost of the user's own lines in each stack, joined into one line."""
+    """Describe the innermost line of the user's own code in each stack, in one line of text."""
     places = [attempt(partial(_innermost_line, stack), "") for stack in stacks]
     shown = list(dict.fromkeys(filter(None, places)))
     if len(shown) > _LINES + 1:
@@ -95,7 +95,10 @@ def innermost_lines(stacks: Iterable[StackSummary]) -> str:
 
 
 def raised_at(raised: BaseException) -> str:
-    """Return where an exception was raised, in the user's own code, as text to append to a line."""
+    """Return where in the user's own code an exception was raised, as text to append to a line.
+
+    The text is empty if the traceback contains none of the user's own code.
+    """
 
     def place() -> str:
         stack = StackSummary.extract(walk_tb(raised.__traceback__), lookup_lines=False)
@@ -141,7 +144,7 @@ def _real_path(name: str) -> str:
 
 @cache
 def _directories(*names: str) -> tuple[str, ...]:
-    """Return the directories of Python and installed packages, by their names in sysconfig."""
+    """Return the directories that have these names in :mod:`sysconfig`, with links resolved."""
     import sysconfig  # which takes its time, and only an error needs
 
     paths = sysconfig.get_paths()

@@ -1,8 +1,8 @@
 """Hooks that are called when something happens to a lifespan.
 
-Hooks follow the design of stamina's instrumentation. A hook is a callable that receives a frozen
-record. It may return a context manager, here for the phase that starts. Whatever a hook does or
-raises, the lifespan does not change.
+The design follows stamina's instrumentation. A hook is a callable that receives a frozen dataclass.
+When a phase starts, the hook may return a context manager, which is exited when the phase has
+ended. An exception in a hook does not affect the lifespan.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ Outcome = Literal["complete", "unsupported", "failed", "timeout", "cancelled", "
 
 @dataclass(frozen=True)
 class LifespanDetails:
-    """Details about what happened to a lifespan.
+    """Details about the start or the end of a lifespan's phase.
 
     :ivar phase: ``"startup"``, ``"serving"`` or ``"shutdown"``. Startup and shutdown are reported
         when they start and when they have ended. Serving is reported only if it ends in a crash. A
         shutdown is not reported if the application is never asked to shut down, because it has no
         lifespan or has already ended
-    :ivar outcome: None if the phase starts; otherwise how the phase ended: ``"complete"``,
-        ``"unsupported"`` (a startup in mode "auto" of an application without a lifespan),
-        ``"failed"``, ``"timeout"``, ``"cancelled"`` (a startup that nobody waits for any longer) or
-        ``"crashed"``
+    :ivar outcome: None if the phase is starting; otherwise how the phase ended: ``"complete"``,
+        ``"unsupported"`` (the startup of an application without a lifespan, in mode "auto"),
+        ``"failed"``, ``"timeout"``, ``"cancelled"`` (a startup that nobody is waiting for any
+        longer) or ``"crashed"``
     :ivar application: the module and the name of the application's function or class
     :ivar backend: ``"asyncio"`` or ``"trio"``
-    :ivar seconds: how long the phase took; 0 if the phase starts
+    :ivar seconds: how long the phase took; 0 if the phase is starting
     :ivar error: the exception that is raised for this outcome, with the application's exception as
         its cause; None if no exception is raised
-    :ivar where: where the application was waiting when time ran out; otherwise empty
+    :ivar where: where the application was waiting when time ran out; empty in all other cases
     :ivar number: the lifespan's number in this process, the same in all details about the lifespan
     :ivar part_of: the number of the lifespan that this one is part of, or None
     """
@@ -61,21 +61,22 @@ _numbers = count(1)
 
 
 def set_hooks(hooks: Iterable[Hook] | None) -> None:
-    """Set the hooks for every lifespan that starts from now on. They replace the previous hooks.
+    """Set the hooks for all lifespans that start from now on, replacing the previous hooks.
 
-    A hook is called in the event loop's thread, and blocks the event loop until it returns. Hooks
+    Hooks are called in the event loop's thread, and block the event loop until they return. They
     are called when a startup or a shutdown starts, when it has ended, and when the application
     crashes. When a phase starts, a hook may return a context manager. The context manager is
-    entered in the application's own task, before the task's first step or when the application
-    receives ``lifespan.shutdown``. It is exited when the phase has ended, with the error if there
-    is one. The exit may happen in another task, so reset context variables to their former value
-    rather than with a token. Context variables that hooks set are not passed on to requests.
+    entered in the application's own task: before the task's first step in a startup, or when the
+    application receives ``lifespan.shutdown`` in a shutdown. It is exited when the phase has ended,
+    with the error if there is one. The exit may happen in another task, so restore context
+    variables by setting their former values, not by resetting tokens. Context variables that hooks
+    set are not passed on to requests.
 
     If a hook raises an exception, the exception is logged and has no other effect.
 
     :param hooks: callables that receive :class:`LifespanDetails`, in calling order; None for no
         hooks
-    :raises TypeError: if one of the hooks is not a callable
+    :raises TypeError: if one of the hooks is not callable, or is a class
     """
     global _hooks
     given = () if hooks is None else tuple(hooks)
@@ -89,7 +90,7 @@ def set_hooks(hooks: Iterable[Hook] | None) -> None:
 
 
 def get_hooks() -> tuple[Hook, ...]:
-    """Return the current hooks, so that you can add others: ``set_hooks([*get_hooks(), hook])``."""
+    """Return the current hooks. To add a hook, call ``set_hooks([*get_hooks(), hook])``."""
     return _hooks
 
 
@@ -166,7 +167,7 @@ class Hooks:
 
 
 class _Logged(AbstractContextManager[None]):
-    """A context manager that logs exceptions raised inside it."""
+    """A context manager that logs and suppresses exceptions, except for KeyboardInterrupt."""
 
     def __init__(self, log: Log, hook: object) -> None:
         self._log = log

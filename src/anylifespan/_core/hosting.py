@@ -1,9 +1,9 @@
-"""Host the lifespan's task, either in the calling task or in the event loop itself.
+"""Run the lifespan's task, either in a task group of the calling task or independently.
 
-This is the only module of the core in which asyncio and trio differ. The backend is detected once,
-since detection takes longer than the operations that need it. The caller hosts the lifespan in a
-task group for a single task, which raises nothing. anyio's task groups are not used, since creating
-one takes as long as the rest of a lifespan.
+This module hides the differences between asyncio and trio from the rest of the core. The backend is
+detected once, since detection takes longer than the operations that depend on it. A task group for
+a lifespan contains a single task, which raises nothing. anyio's task groups are not used, since
+creating one takes as long as the rest of a lifespan.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class EventLoop(ABC):
     """The running event loop.
 
     :ivar is_trio: whether the event loop is trio's
-    :ivar token: an object that identifies the event loop, and stays the same during its life
+    :ivar token: the object that identifies the event loop
     :ivar time: returns the time of the event loop's clock, in seconds
     :ivar cancelled: the exception that the event loop raises in a cancelled task
     :ivar current_task: returns the event loop's running task
-    :ivar checkpoint: :func:`anyio.lowlevel.checkpoint`, without the coroutines around it
+    :ivar checkpoint: like :func:`anyio.lowlevel.checkpoint`, with less overhead
     :ivar call_soon: calls a function in the event loop, from any thread or signal handler
     """
 
@@ -47,9 +47,9 @@ class EventLoop(ABC):
     _current_token: Callable[[], object]
 
     def is_running(self) -> bool:
-        """Return whether the event loop runs the caller.
+        """Return whether the caller is running in this event loop.
 
-        This is not the case if the event loop was closed, and the caller's coroutine with it.
+        The result is False if the event loop has ended and the caller's coroutine is being closed.
         """
         try:
             return self._current_token() is self.token
@@ -59,7 +59,7 @@ class EventLoop(ABC):
     def runs_this_task(self) -> bool:
         """Return whether the running task belongs to this event loop.
 
-        If trio runs as a guest of another event loop, both event loops are running.
+        If trio runs in guest mode, both trio's event loop and its host's event loop are running.
         """
         return self.is_running() and on_trio() is self.is_trio
 
@@ -76,17 +76,17 @@ class EventLoop(ABC):
 
     @abstractmethod
     def start(self, run: Run, name: str, context: Context | None, complain: Complain) -> object:
-        """Run a function in a task that belongs to no other task.
+        """Run a function in a task that has no parent task.
 
         When the event loop closes, both asyncio and trio cancel such a task.
 
         :param run: an asynchronous function that raises nothing
-        :param context: the context in which the function runs, or a copy of which it runs in; None
-            for the caller's context
+        :param context: the function runs in this context, or in a copy of it; None for the caller's
+            context
         :param complain: called with trio's exception if the function left a nursery open in its
             task
-        :return: the task, if it can be watched. Keep a reference until the task has ended, since
-            asyncio does not keep one
+        :return: the task on asyncio, None on trio. Keep a reference until the task has ended, since
+            asyncio keeps only a weak one
         """
 
     @abstractmethod
@@ -100,7 +100,7 @@ class EventLoop(ABC):
 class Host(ABC):
     """A task group with a single task. The group is open in the task that hosts it.
 
-    :ivar task: the single task, if it can be watched
+    :ivar task: the single task on asyncio, None on trio
     :ivar is_closed: whether the group has been left, with or without an error
     """
 
@@ -110,11 +110,11 @@ class Host(ABC):
 
     @abstractmethod
     def is_left_elsewhere(self) -> bool:
-        """Return whether the running task is not the one that has to leave the group."""
+        """Return whether the running task is not the task that opened the group."""
 
     @abstractmethod
     def cancel_body(self) -> None:
-        """Cancel what the hosting task does until it closes the group."""
+        """Cancel the code that the hosting task runs before it closes the group."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -122,7 +122,8 @@ class Host(ABC):
 
         If this method is interrupted, call it again until the group is closed.
 
-        :raises Exception: the event loop's own error, if something was left open
+        :raises Exception: the event loop's own error, if a cancel scope or a task group was left
+            open
         """
 
 
@@ -152,7 +153,7 @@ class _Asyncio(EventLoop):
     def when_done(self, task: Any, callback: Callable[[BaseException | None], None]) -> None:
         def done(task: Any) -> None:
             # On asyncio, a task that is cancelled before its first step never takes that step, and
-            # Ctrl-C may be raised in any line, even in this library's.
+            # Ctrl-C may raise KeyboardInterrupt at any line, even in this library.
             callback(self.cancelled() if task.cancelled() else task.exception())
 
         task.add_done_callback(done)
@@ -192,7 +193,7 @@ class _AsyncioGroup(Host):
         return self._event_loop.current_task() is not self._host
 
     def cancel_body(self) -> None:
-        # Cancelling a task that has ended would never finish.
+        # If the task has ended, anyio would try to cancel it forever.
         if not self._host.done():
             self._scope.cancel()
 
@@ -204,7 +205,7 @@ class _AsyncioGroup(Host):
             raise interruption
 
     async def _wait_for_task(self) -> BaseException | None:
-        # A task factory may have wrapped the lifespan in something that takes longer.
+        # A task factory may have wrapped the lifespan in a coroutine that takes longer.
         interruption: BaseException | None = None
         while not self.task.done():
             with CancelScope(shield=True):
@@ -245,7 +246,7 @@ class _Trio(EventLoop):
         return None
 
     async def _contain(self, run: Run, name: str, complain: Complain) -> None:
-        # An exception in a system task would end trio.run(), even if it is trio's own.
+        # Any exception in a system task, even one from trio itself, would end trio.run().
         try:
             async with self._trio.open_nursery() as nursery:
                 nursery.start_soon(run, name=name)
@@ -281,7 +282,7 @@ class _TrioGroup(Host):
 def event_loop(what: str) -> EventLoop:
     """Return the running event loop.
 
-    :param what: the name of the feature that needs the event loop, for the error
+    :param what: the name of the feature that needs the event loop, for the error message
     :raises RuntimeError: if no event loop is running
     """
     try:
@@ -302,10 +303,10 @@ def current_token() -> Any:
 
 @contextmanager
 def recognised() -> Iterator[None]:
-    """Make anyio recognise the event loop inside the event loop's callbacks, too.
+    """Make anyio recognise the event loop even in the event loop's callbacks.
 
-    anyio asks sniffio, if it is installed. On asyncio, sniffio recognises an event loop by its
-    task.
+    If sniffio is installed, anyio relies on it. On asyncio, sniffio recognises the event loop by
+    the current task, and there is no current task in a callback.
     """
     known: Any = getattr(sys.modules.get("sniffio"), "thread_local", SimpleNamespace(name=None))
     before = known.name
@@ -317,7 +318,10 @@ def recognised() -> Iterator[None]:
 
 
 def cancellations() -> tuple[type[BaseException], ...]:
-    """Return the exceptions that event loops raise in cancelled tasks, even if none is running."""
+    """Return the exception classes that event loops raise in cancelled tasks.
+
+    This works even if no event loop is running.
+    """
     kinds = (("asyncio", "CancelledError"), ("trio", "Cancelled"))
     return tuple(getattr(sys.modules[loop], kind) for loop, kind in kinds if loop in sys.modules)
 

@@ -1,8 +1,8 @@
-"""Find an application inside another one that never passes on the lifespan.
+"""Find an application inside middleware that never passes on the lifespan.
 
-A middleware that reads ``scope["path"]`` raises an exception for a lifespan scope, and a middleware
-that only passes on requests returns. Both look like an application without a lifespan, so the
-framework inside the middleware is never started.
+Middleware that reads ``scope["path"]`` raises an exception for a lifespan scope, and middleware
+that passes on only requests returns. In both cases, the middleware looks like an application
+without a lifespan, so the framework inside the middleware is never started.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from .attempt import attempt
 
 # Attributes in which middleware keeps the application that it wraps.
 _WRAPPED = ("app", "_app", "asgi_app", "application", "asgi", "inner", "wrapped", "__wrapped__")
-# Attributes in which frameworks keep what they run at startup and shutdown: Litestar, Quart, and
-# this library's with_lifespan().
+# Attributes in which Litestar, Quart, and this library's with_lifespan() keep the functions that
+# they run at startup and shutdown.
 _TO_RUN = (
     "on_startup",
     "on_shutdown",
@@ -29,7 +29,7 @@ _TO_RUN = (
 
 
 def swallowed_by(app: object) -> object:
-    """Return an application with a lifespan that is wrapped by this application, or None.
+    """Return an application that has a lifespan and is wrapped by this application, or None.
 
     :param app: an application that appears to have no lifespan
     """
@@ -47,7 +47,7 @@ def swallowed_by(app: object) -> object:
 
 
 def _inside(app: Any) -> list[object]:
-    """Return what an application wraps, in its attributes, its closure, or as a method."""
+    """Return the callables that an application wraps in its attributes, closure or method."""
     wrapped = [_attribute(app, name) for name in _WRAPPED]
     if inspect.isfunction(app):
         wrapped += [cell.cell_contents for cell in app.__closure__ or ()]
@@ -70,6 +70,6 @@ def _is_to_run_something(app: Any) -> bool:
 
 
 def _attribute(app: Any, name: str) -> Any:
-    # Mocks create attributes when code asks for them.
+    # Mocks create attributes when code accesses them.
     there = inspect.getattr_static(app, name, None) is not None
     return getattr(app, name) if there else None

@@ -4,9 +4,9 @@ Events reach the application through one memory object stream. The application's
 through another stream, which is closed when the application has ended. The protocol decides what a
 decision *means*. The manager turns the decision into an error or a log message.
 
-The caller that waits for the lifespan keeps the time: a time limit is the deadline of the cancel
-scope around that wait. So the caller can find out where the application is waiting before it
-cancels the application, and notices an application that ignores its cancellation in the same way.
+The caller that waits for the lifespan enforces the time limits, with a cancel scope around its
+wait. So the caller can find out where the application is waiting before cancelling it. The caller
+detects an application that ignores its cancellation in the same way.
 
 The lifespan always acts first, and logs afterwards.
 """
@@ -40,14 +40,14 @@ from .where import where_waiting
 if TYPE_CHECKING:
     from .observer import Observer
 
-# Seconds in which an application must end by itself after the last message that it may send.
+# Seconds that an application has to end by itself after its last message.
 LINGER = 5.0
-# How many steps an application may run before a cancel scope keeps the time. Many applications need
-# no more for their whole startup or shutdown, and creating a scope takes longer than that. On
-# asyncio, one step is enough. On trio, the order of tasks is random, and a lifespan in a task of
-# its own is started by another task.
+# How many checkpoints to wait for an application before using a cancel scope with a deadline. Many
+# applications need no more for their complete startup or shutdown, and creating a scope takes
+# longer. On asyncio, one checkpoint is enough. On trio, tasks run in random order, and a lifespan
+# without a parent task is started by another task.
 STEPS = 3
-# Seconds between two checks of an application that was cancelled and still runs.
+# Seconds between two checks of an application that is still running after it was cancelled.
 PATROL = 5.0
 
 _NOWHERE = StackSummary()
@@ -79,17 +79,18 @@ class Lifespan:
     :ivar protocol: the lifespan's state in the protocol
     :ivar required: whether the application must have a lifespan
     :ivar message: the text of the application's last message
-    :ivar raised: the exception that the application raised, other than its cancellation
+    :ivar raised: the exception that the application raised, other than the lifespan's cancellation
     :ivar crashed: whether the application crashed while it was serving
     :ivar is_given_up: whether the application was left running because it ignores its cancellation
     :ivar was_waited_for: whether a caller had to wait for the end, shielded from cancellation
     :ivar where: where the application was waiting when time ran out
     :ivar event_loop: the event loop in which the lifespan runs
-    :ivar task: the lifespan's task, if it can be watched
+    :ivar task: the lifespan's task on asyncio, otherwise None
     :ivar coroutine: the coroutine that the task runs; None before the task's first step
     :ivar observer: calls hooks when something happens; None if there are no hooks
-    :ivar started_at, decided_at, stopping_at, ended_at: when the lifespan started, its startup was
-        decided, its shutdown was requested, and it ended, in seconds by the event loop's clock
+    :ivar started_at, decided_at, stopping_at, ended_at: when the lifespan started, when its startup
+        succeeded or failed, when its shutdown was requested, and when it ended, in seconds by the
+        event loop's clock
     """
 
     __slots__ = (
@@ -171,7 +172,7 @@ class Lifespan:
         self._scope = scope
         self._variables = variables  # those of its startup, for requests
         self._on_crash = on_crash
-        # If this lifespan is part of a whole, the whole reports what it is waiting for.
+        # If this lifespan is part of another one, the other one reports where it is waiting.
         self._report_after = math.inf if whole is not None else report_after
         self._progress: Progress | None = None
         self._log = log
@@ -205,18 +206,21 @@ class Lifespan:
     def outcome(self) -> State:
         """The state in which the application ended, or the current state while it runs.
 
-        A caller that waits may notice the end only after another caller has requested the shutdown.
+        Unlike :attr:`state`, this does not change if the shutdown is requested after the end.
         """
         return self.state if self._ended_as is None else self._ended_as
 
     @property
     def is_over_with_loop(self) -> bool:
-        """Whether the event loop's end cancelled the application, with nobody to shut it down."""
+        """Whether the application was cancelled when the event loop ended, instead of shut down."""
         return self._ends_with_loop and isinstance(self.raised, self.event_loop.cancelled)
 
     @property
     def crash_is_acted_on(self) -> bool:
-        """Whether one of this library's drivers acts on a crash of this lifespan or its whole."""
+        """Whether the driver of the outermost lifespan acts on a crash.
+
+        The outermost lifespan is this one, unless this one is part of another lifespan.
+        """
         whole = self._whole
         return self._acts_on_crash if whole is None else whole.crash_is_acted_on
 
@@ -233,8 +237,8 @@ class Lifespan:
         if self.observer is not None:
             self.observer.enter()
             self._set_by_hooks = changed_since(self._context)
-        # Nothing is raised, not even a cancellation: a task group would mistake it for its own, and
-        # callers that wait for the lifespan learn about it anyway.
+        # Nothing is raised, not even a cancellation: a task group would mistake it for its own
+        # cancellation, and callers that wait for the lifespan are notified anyway.
         raised: BaseException | None = None
         try:
             with self._cancel_scope:
@@ -244,13 +248,13 @@ class Lifespan:
                     raised = exc
                     raise
         except BaseException as exc:  # noqa: BLE001 - whoever waits for it gets to know
-            # If a scope inside was left open, this scope may raise its own exception instead.
+            # If the application left a scope open, this scope may raise its own exception instead.
             self.raised = raised if contains(raised) else exc
         finally:
             if self.event_loop.is_running():
                 self._end()
             else:
-                # The event loop was closed, and this coroutine with it: nobody waits for the
+                # The event loop was closed, and so was this coroutine. Nobody is waiting for the
                 # lifespan.
                 self._close_mailboxes()
             self._context = None
@@ -266,9 +270,9 @@ class Lifespan:
     async def _receive(self) -> dict[str, str]:
         state = self.protocol.state
         if state in LAST_WORDS or (self.protocol.cancelled and state not in ENDED):
-            # The application waits for another event, as ``while True:`` loops do. There is none,
-            # so the application ends here. But tasks that started to wait before its last message
-            # keep waiting.
+            # The application waits for another event, as a ``while True:`` loop does. There are no
+            # more events, so end the application here. Tasks that started to wait before the
+            # application's last message keep waiting until then.
             self._cancel(Event.CANCEL)
             await self._end_by_cancellation()
         try:
@@ -295,8 +299,8 @@ class Lifespan:
         raise _Over from None  # it shields itself
 
     async def _send(self, message: Any) -> None:
-        # There is no checkpoint here. On every backend, what the application does before it next
-        # waits comes before anything that its message causes.
+        # There is no checkpoint here. So on every backend, other tasks react to the message only
+        # when the application next waits.
         try:
             event = self.protocol.send(message)
         except LifespanProtocolError:
@@ -316,7 +320,7 @@ class Lifespan:
                 "going on."
             )
         elif event is not None:
-            # The text comes from the application, and may be an instance of a subclass of str.
+            # The message's text may be an instance of a subclass of str.
             self._take_last_word(str.__str__(message.get("message", "")))
 
     def _take_last_word(self, message: str) -> None:
@@ -326,8 +330,7 @@ class Lifespan:
         self.message = message
         self._decide()
         if self.protocol.state is State.BREAKING:
-            # Perhaps nobody is waiting for the application to end, so this is the scope's own
-            # deadline.
+            # Perhaps nobody is waiting for the application to end, so the scope needs a deadline.
             self._cancel_scope.deadline = self._last_word_at + LINGER
             self._crash()
 
@@ -375,7 +378,8 @@ class Lifespan:
             self._whole = None
         self._log_the_end()
         self._notify()
-        # This refers to the manager, which would otherwise have to wait for the garbage collector.
+        # The callback refers to the manager. This breaks the reference cycle, which would otherwise
+        # be left to the garbage collector.
         del self._on_crash
 
     def _log_the_end(self) -> None:
@@ -421,7 +425,7 @@ class Lifespan:
         self._end()
 
     async def wait_started(self, timeout: float) -> None:
-        """Wait until the application serves, has ended, or is being cancelled.
+        """Wait until the application has started, has ended, or is being cancelled.
 
         :param timeout: seconds after which the application is cancelled
         """
@@ -444,7 +448,7 @@ class Lifespan:
             self._log_lateness("startup", self.decided_at - self.started_at, timeout)
 
     def cancel(self, reason: str = "") -> None:
-        """Cancel the application, because nobody waits for it any longer.
+        """Cancel the application, because nobody is waiting for it any longer.
 
         :param reason: why the shutdown failed, if the application was shutting down
         """
@@ -453,7 +457,7 @@ class Lifespan:
         self._cancel(Event.CANCEL)
 
     def shut_down(self) -> float:
-        """Send ``lifespan.shutdown``, if the application can still use it.
+        """Request the shutdown, and send ``lifespan.shutdown`` if the application is serving.
 
         :return: when the shutdown was first requested, or the current time if the request had no
             effect
@@ -469,16 +473,17 @@ class Lifespan:
     async def wait_ended(self, deadline: float, *, give_up: bool) -> BaseException | None:
         """Wait until the application has ended, even if the caller is interrupted meanwhile.
 
-        :param deadline: when the application is cancelled, by the event loop's clock
-        :param give_up: whether to leave an application running that ignores its cancellation
-        :return: the exception that interrupted the caller meanwhile, for the caller to raise in the
-            end
+        :param deadline: when to cancel the application, by the event loop's clock
+        :param give_up: whether to stop waiting for an application that ignores its cancellation,
+            and leave it running
+        :return: the exception that interrupted the caller meanwhile, if any. The caller has to
+            raise it later
         """
         interruption: BaseException | None = None
         if self._whole is not None and self._whole.protocol.cancelled:
             deadline = self._time()  # its time was the whole's
         looks = 0
-        # If a crash has cancelled the body, these checkpoints would be cancelled with it.
+        # If a crash has cancelled the body, these checkpoints would be cancelled too.
         steps = 0 if self.crashed else STEPS
         impatient_at = 2 if self.protocol.cancelled else 3
         while self.protocol.state not in ENDED and not self.is_given_up:
@@ -528,11 +533,11 @@ class Lifespan:
         return interruption
 
     def interrupt(self, by: BaseException) -> None:
-        """Count an interruption by Ctrl-C, and cancel the application at the second one.
+        """Count interruptions by Ctrl-C, and cancel the application at the second one.
 
-        Each Ctrl-C goes one step further: shut the application down, cancel it, and leave it
-        running. The caller that waits handles the first one. Cancellations are not counted, even if
-        they are repeated.
+        Each Ctrl-C goes one step further: the first one shuts the application down, the second one
+        cancels it, and the third one leaves it running. The waiting caller handles the first one
+        and the third one. Cancellations are not counted, even if they are repeated.
         """
         if isinstance(by, KeyboardInterrupt):
             self._interruptions += 1
@@ -546,9 +551,9 @@ class Lifespan:
         return self._report_at("shutting down", since, deadline - since)
 
     def _report_at(self, doing: str, since: float, limit: float) -> float:
-        """Return when to report that a phase is not over yet.
+        """Return when to report that a phase is not over yet; infinity for never.
 
-        After the application's last message, this is never.
+        There are no reports after the application's last message.
         """
         if self._last_word_at < math.inf:
             return math.inf
@@ -579,13 +584,13 @@ class Lifespan:
         self._end()
 
     def _is_late(self, deadline: float) -> bool:
-        """Return whether the deadline has passed for an application that had a chance to run."""
+        """Return whether the deadline has passed and the application has had a chance to run."""
         return self._has_had_its_turn and self._time() >= deadline
 
     def _run_out_of_time(self) -> None:
         self._cancel(Event.TIMEOUT)
         if self.coroutine is None:
-            # A task factory delays the task's first step, which does nothing any more.
+            # A task factory has delayed the task's first step, which will now do nothing.
             self._end()
             return
         # The application notices the cancellation only when it next runs, so it is still at the
@@ -602,7 +607,7 @@ class Lifespan:
     def _log_lateness(self, phase: str, seconds: float, limit: float) -> None:
         """Log that a phase took longer than its limit, but was not cancelled.
 
-        An application that blocks the event loop may have finished when its time has run out.
+        An application that blocks the event loop may finish late, before it can be cancelled.
         """
         if not self.protocol.cancelled:
             self._log.warning(
@@ -622,6 +627,6 @@ class Lifespan:
             self.protocol.cancel(why)
         self._events.end()
         for part in self._parts:
-            # The application shuts down the parts that still serve, when it is cancelled.
+            # When the application is cancelled, it shuts down the parts that are still serving.
             if part.protocol.state is State.STOPPING or part.protocol.cancelled:
                 part.cancel("it was cancelled together with the application that it is a part of")

@@ -1,4 +1,4 @@
-"""A log that cannot affect a lifespan."""
+"""Logging that cannot affect a lifespan."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Log:
     """Logs to a logger, and continues if the logger raises an exception.
 
     Filters, handlers and formatters are the user's code, but they run inside this library's code.
-    For example, a filter may ask for the current request when there is none. Its exception would
-    end the lifespan, although the application has not failed. Messages that could not be logged are
-    written to standard error, as in :mod:`logging` itself.
+    For example, a filter may look up the current request when there is none. The filter's exception
+    would end the lifespan, although the application has not failed. Messages that could not be
+    logged are written to standard error, as in :mod:`logging` itself.
 
     :param logger: a logger, or an object that has a logger's methods
     """

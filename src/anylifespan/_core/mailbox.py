@@ -15,10 +15,10 @@ _stream = create_memory_object_stream[Any]  # to say of what, each time, takes i
 
 
 class Mailbox(Generic[T]):
-    """Both ends of a memory object stream for at most three items, so that no sender ever waits.
+    """Both ends of a memory object stream with room for three items, so no sender ever waits.
 
     The stream is created only when a receiver has to wait. Creating a stream takes as long as
-    starting a task, and often the item has been sent before the receiver asks for it.
+    starting a task, and often the item has been sent before the receiver waits for it.
     """
 
     __slots__ = ("_checkpoint", "_ended", "_items", "_receiver", "_sender")
@@ -37,13 +37,13 @@ class Mailbox(Generic[T]):
             self._sender.send_nowait(item)
 
     def end(self) -> None:
-        """End sending. Items that were sent before can still be received."""
+        """Close the sending end. Items that have already been sent can still be received."""
         self._ended = True
         if self._sender is not None:
             self._sender.close()
 
     def close(self) -> None:
-        """End both sending and receiving."""
+        """Close both ends."""
         self.end()
         self._items = ()
         if self._receiver is not None:

@@ -34,7 +34,7 @@ from .protocol import ENDED, WITHOUT_LIFESPAN, Phase, State
 from .ranks import settle
 from .requests import Variables, request_app
 
-# What went wrong: at most one of these exceptions is raised, as settle() decides.
+# Exceptions, of which at most one is raised. settle() decides which one.
 Problems = list[BaseException]
 
 
@@ -59,13 +59,13 @@ class LifespanManager:
     :param startup_timeout: how many seconds the startup may take; None for no limit
     :param shutdown_timeout: how many seconds the shutdown may take; None for no limit
     :param report_after: seconds after which a startup or a shutdown that has not finished is logged
-        as a WARNING, with the line of the application where it is waiting. The warning is repeated
-        each time that twice as long has passed. None for no warnings
+        as a WARNING, with the line of the application's code that is waiting. The warning is
+        repeated whenever the elapsed time has doubled. None for no warnings
     :param state: the dict that the application fills, used as given and not copied ("Lifespan
         State" in the ASGI specification); None for a new one
     :param logger: logger for problems that are not raised; by default
         ``logging.getLogger("anylifespan")``. An exception in one of its filters or handlers is
-        written to standard error and changes nothing else
+        written to standard error and has no other effect
     :raises TypeError: if ``app`` cannot be an ASGI application, or a parameter has the wrong type
     :raises ValueError: if the mode is unknown, or a number of seconds is negative or not a number
     """
@@ -115,8 +115,8 @@ class LifespanManager:
         """The application for requests.
 
         Every ``http`` and ``websocket`` scope receives a shallow copy of the state. Keys that are
-        already in the scope's state are kept. The application sees the context variables that it
-        set in its startup. Other scopes are passed through.
+        already in the scope's state are kept. Requests see the context variables that the
+        application set during its startup. Other scopes are passed through unchanged.
         """
         if self._request_app is None:
             self._request_app = request_app(self._app, self._state, self._variables)
@@ -145,8 +145,8 @@ class LifespanManager:
     def crash(self) -> LifespanCrashed | None:
         """The application's crash while it was serving; None if it did not crash.
 
-        The exception that the application raised is the cause, even a KeyboardInterrupt or
-        SystemExit.
+        Its ``__cause__`` is the exception that the application raised, if any. This may be a
+        KeyboardInterrupt or SystemExit.
         """
         lifespan = self._lifespan
         return outcome.crash(lifespan) if lifespan is not None and lifespan.crashed else None
@@ -165,20 +165,20 @@ class LifespanManager:
         lifespan = self._lifespan
         if lifespan is None or lifespan.stopping_at is None or lifespan.ended_at is None:
             return None
-        # An application that ended earlier had nothing left to do.
+        # If the application ended before the shutdown was requested, the shutdown took no time.
         return max(0.0, lifespan.ended_at - lifespan.stopping_at)
 
-    # The ways in
+    # Starting and stopping
 
     async def startup(self) -> None:
         """Start the application in its own task. Call :meth:`shutdown` afterwards, in any task.
 
-        If the caller is cancelled, or Ctrl-C interrupts it, the application is cancelled, and the
-        caller waits for it to end. If the application ignores its cancellation, a second Ctrl-C
+        If the caller is cancelled or interrupted by Ctrl-C, the application is cancelled, and this
+        method waits for it to end. If the application ignores its cancellation, a second Ctrl-C
         leaves it running.
 
-        :raises StartupFailed: if the application reports a failure, raises an exception in its
-            startup in mode "on", or returns something that cannot be awaited
+        :raises StartupFailed: if the application reports a failure, if it returns something that
+            cannot be awaited, or if it raises an exception in its startup in mode "on"
         :raises StartupTimeout: if the startup does not finish in time, even if the application then
             ignores its cancellation and has to be left running
         :raises LifespanUnsupported: in mode "on", if the application has no lifespan
@@ -200,8 +200,8 @@ class LifespanManager:
     async def shutdown(self) -> None:
         """Shut the application down. Calling this again, or after a failed startup, is harmless.
 
-        If the caller is cancelled, the application still has its whole shutdown timeout. The
-        cancellation continues afterwards. A second Ctrl-C cancels the application. If the
+        If the caller is cancelled, the application still has its full shutdown timeout. The
+        cancellation takes effect afterwards. A second Ctrl-C cancels the application. If the
         application ignores its cancellation, a third Ctrl-C leaves it running.
 
         :raises ShutdownFailed: if the application reports a failure, or raises an exception in its
@@ -228,8 +228,8 @@ class LifespanManager:
         self._conclude(problems)
 
     async def __aenter__(self) -> LifespanManager:
-        # The body can be cancelled, and can be the parent of the lifespan's task, only if the code
-        # that entered here also runs the body.
+        # The body can be cancelled, and the lifespan's task can be in a task group around the body,
+        # only if the body runs in the task that enters the block.
         grouped = runs_the_body(inspect.currentframe().f_back)  # type: ignore[union-attr]
         event_loop, lifespan = self._begin(shield=grouped)
         if grouped:
@@ -269,14 +269,14 @@ class LifespanManager:
     async def serve(
         self, *, task_status: TaskStatus[LifespanManager] = TASK_STATUS_IGNORED
     ) -> None:
-        """Run the whole lifespan as a task in the caller's own task group.
+        """Run the complete lifespan as a task in the caller's own task group.
 
-        ``await task_group.start(manager.serve)`` returns the manager once the application serves.
-        To shut the application down gracefully, call :meth:`request_shutdown`, or cancel the task
-        group.
+        ``await task_group.start(manager.serve)`` returns the manager once the application has
+        started. To shut the application down gracefully, call :meth:`request_shutdown`, or cancel
+        the task group.
 
-        :raises LifespanError: if anything goes wrong. ``start()`` raises errors in the startup.
-            Later errors are raised by this task, and so by the task group
+        :raises LifespanError: if anything goes wrong. ``start()`` raises startup errors. Later
+            errors are raised in this task, so the task group raises them
         :raises RuntimeError: if the manager has been used
         """
         self._check_unused()
@@ -303,8 +303,8 @@ class LifespanManager:
     def cancel(self) -> None:
         """Cancel the application, whatever it is doing.
 
-        Use this when you are asked to stop a second time. Callers that wait for the startup or the
-        shutdown continue when the application has ended. Call this in the event loop.
+        Use this when you are asked to stop a second time. Callers that are waiting for the startup
+        or the shutdown continue when the application has ended. Call this in the event loop.
 
         :raises RuntimeError: before the startup
         """
@@ -313,10 +313,10 @@ class LifespanManager:
         lifespan.cancel("it was cancelled before it was done")
 
     async def wait_crashed(self) -> LifespanCrashed:
-        """Wait until the application crashes while serving. Servers can supervise it with this.
+        """Wait until the application crashes while serving. Servers can use this for supervision.
 
-        :return: the crash, as in :attr:`crash`. Without a crash this never returns, not even after
-            the shutdown.
+        :return: the crash, as in :attr:`crash`. Without a crash, this method never returns, not
+            even after the shutdown.
         :raises RuntimeError: in another event loop
         """
         self._check_loop("wait_crashed()")
@@ -328,16 +328,19 @@ class LifespanManager:
         await self._crash_event.wait()
         return outcome.crash(self._running("wait_crashed()"))
 
-    # What they share
+    # Implementation
 
     def _crash_as_answer(self) -> LifespanCrashed | None:
-        """Return the crash, for callers that wait for the application's answer to something."""
+        """Return the crash, to be raised in calls that are waiting for the application."""
         if self._answer is None:
             self._answer = self.crash
         return self._answer and self._answer.with_traceback(None)
 
     def _without_crash_of(self, body: BaseException | None, problems: Problems) -> Problems:
-        """Leave out the crash if the body raises it, because the body received it as an answer."""
+        """Drop the crash from the problems if the body already raised it.
+
+        A call in the body, such as a request, may have raised it there.
+        """
         if body is None or body is not self._answer:
             return problems
         return [one for one in problems if not isinstance(one, LifespanCrashed)]
@@ -401,8 +404,8 @@ class LifespanManager:
             lifespan.interrupt(interruption)
         serves = lifespan.protocol.phase is Phase.SERVING
         if lifespan.protocol.served and (serves or lifespan.stopping_at is not None):
-            # The application serves, or another caller has already shut it down. If an interruption
-            # came at the same moment, it must be shut down now.
+            # The application is serving, or another caller has already shut it down. If this caller
+            # was interrupted at the same moment, shut the application down now.
             if interruption is None:
                 problems = []
             else:
@@ -470,7 +473,7 @@ class LifespanManager:
     async def _leave(self, problems: Problems) -> None:
         """Wait until the host's only task has ended, and close the host.
 
-        :param problems: what went wrong so far; further problems are added
+        :param problems: the exceptions so far; further exceptions are added
         """
         while self._host is not None and not self._host.is_closed:
             try:
@@ -480,7 +483,7 @@ class LifespanManager:
                 if leaf is not None and (contains(leaf) or is_cancellation(leaf)):
                     problems.append(leaf)
                     continue
-                # Something was left open, so trio cancels everything in the host.
+                # A scope or a task group was left open, so trio cancels everything in the host.
                 problems[:] = [one for one in problems if not is_cancellation(one)]
                 if problems:
                     self._log_complaint(exc)
@@ -526,7 +529,7 @@ class LifespanManager:
 
 
 async def _cancellation() -> Problems:
-    """Return the cancellation or Ctrl-C that came while the caller waited, if any."""
+    """Return the cancellation or KeyboardInterrupt that is pending for the caller, if any."""
     try:
         await checkpoint_if_cancelled()
     except (get_cancelled_exc_class(), KeyboardInterrupt) as exc:

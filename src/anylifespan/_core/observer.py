@@ -13,10 +13,10 @@ from .protocol import ENDED, WITHOUT_LIFESPAN, State
 
 @protected
 class Observer:
-    """Calls hooks when something happens to a lifespan, as soon as the lifespan has acted on it.
+    """Calls hooks when a lifespan's phase starts or ends, after the lifespan itself has acted.
 
-    The observer leaves a phase before it reports the phase's end, since a hook may cause the next
-    one.
+    The observer moves on from a phase before it reports the phase's end, since a hook may start the
+    next phase.
 
     :param part_of: the observer of the lifespan that this lifespan is part of
     :param startup_timeout, shutdown_timeout: the time limits, in seconds
@@ -53,11 +53,14 @@ class Observer:
         self._hooks.enter()
 
     def as_reported(self, error: BaseException | None) -> BaseException | None:
-        """Return the error object that the hooks received, so that the same object is raised."""
+        """Replace an error with the object that the hooks received for it, if any.
+
+        So the hooks and the caller receive the same object.
+        """
         return self._error if type(self._error) is type(error) else error
 
     def update(self, lifespan: Lifespan) -> None:
-        """Report the phases that the lifespan has started or ended."""
+        """Report the phases that have started or ended since the last call."""
         now = lifespan.event_loop.time()
         is_over = lifespan.protocol.state in ENDED or lifespan.is_given_up
         if self._phase == "startup" and (lifespan.protocol.served or is_over):

@@ -1,4 +1,4 @@
-"""Check the options of the manager, and of code that uses the manager, when they are given."""
+"""Check the options of the manager, and of code that uses the manager."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ Mode = Literal["auto", "on", "off"]
 Leaks = Literal["warn", "error", "off"]
 _MODES = get_args(Mode)
 _LEAKS = get_args(Leaks)
-# In seconds: how long a server may reasonably be kept waiting, and the value that Gunicorn chose.
+# In seconds. It is reasonable to keep a server waiting this long, and Gunicorn has the same
+# default.
 DEFAULT_TIMEOUT = 30.0
-# Seconds after which a person who watches starts to wonder.
+# Seconds after which somebody who is watching starts to wonder.
 REPORT_AFTER = 5.0
 
 
@@ -27,9 +28,9 @@ def check_mode(mode: Any) -> Mode:
 
 
 def check_leaks(how: Any, ignored: Any) -> None:
-    """Check how leaks are reported, and the patterns for leaks that are ignored.
+    """Check the options for leak reports: how to report leaks, and which leaks to ignore.
 
-    :raises ValueError: if there is no such way to report leaks
+    :raises ValueError: if the way to report leaks is unknown
     :raises TypeError: if the patterns are not a list of strings
     """
     if how not in _LEAKS:
@@ -39,7 +40,7 @@ def check_leaks(how: Any, ignored: Any) -> None:
 
 
 def check_state(state: Any) -> dict[str, Any]:
-    """Return the given dict itself, or a new one for None.
+    """Return the given dict itself, or a new dict if None is given.
 
     :raises TypeError: if the state is not a dict
     """
@@ -72,5 +73,5 @@ def check_seconds(name: str, value: Any) -> float:
 
 
 def in_seconds(value: float) -> str:
-    """Return a number of seconds in words."""
+    """Format a number of seconds, for example as "5 seconds"."""
     return f"{value:g} second{'' if value == 1 else 's'}"

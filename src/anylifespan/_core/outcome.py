@@ -1,4 +1,4 @@
-"""Describe a lifespan's outcome in words: the error to raise, or the message to log."""
+"""Create the error to raise, or the message to log, for a lifespan's outcome."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STILL_RUNS = "; it was cancelled, and still runs"
 
 
 def startup_error(lifespan: Lifespan, *, timeout: float) -> BaseException | None:
-    """Return the error that kept the application from serving, if any.
+    """Return the error that prevented the application from starting, if any.
 
     :param timeout: the startup's time limit, in seconds
     """
@@ -59,7 +59,7 @@ def startup_error(lifespan: Lifespan, *, timeout: float) -> BaseException | None
 
 
 def shutdown_error(lifespan: Lifespan, *, timeout: float) -> BaseException | None:
-    """Return the error with which an application that had served has ended, if any.
+    """Return the error with which an application has ended after it was serving, if any.
 
     :param timeout: the shutdown's time limit, in seconds
     """
@@ -94,7 +94,7 @@ def crash(lifespan: Lifespan) -> LifespanCrashed:
 
 
 def log_unsupported(lifespan: Lifespan, log: Log) -> None:
-    """Log that the application serves without a lifespan, if it does."""
+    """Log that the application is served without a lifespan, if it has none."""
     if lifespan.outcome is State.START_RAISED:
         log.warning(
             "The application raised in its startup, which the ASGI specification takes for an "
@@ -110,7 +110,8 @@ def log_unsupported(lifespan: Lifespan, log: Log) -> None:
 def left_open(complaint: BaseException) -> Exception:
     """Return the error for a cancel scope or a task group that was left open.
 
-    :param complaint: the event loop's exception; a group, if it is about the application's task
+    :param complaint: the event loop's exception. It is an exception group if it comes from the
+        application's task
     """
     error: Exception
     if isinstance(complaint, BaseExceptionGroup):
@@ -133,7 +134,7 @@ def blocked(
     timeout: float,
     where: StackSummary,
 ) -> LifespanError:
-    """Return the error for an application that blocks its event loop in another thread.
+    """Return the error for an application that runs in another thread and blocks its event loop.
 
     :param timeout: the phase's time limit, in seconds
     """
@@ -147,7 +148,7 @@ def blocked(
 
 
 def _once(what: str, why: str) -> str:
-    """Prefix the reason for an error, unless a middleware has already added the same prefix."""
+    """Prefix an error's reason, unless middleware has already added the same prefix."""
     return why if why.startswith(what) else what + why
 
 
@@ -164,7 +165,7 @@ def _crash_or_exit(lifespan: Lifespan) -> BaseException | None:
 
 
 def _why_unsupported(lifespan: Lifespan) -> tuple[str, str]:
-    """Return why the application appears to have no lifespan, and what may be wrong with it."""
+    """Return why the application appears to have no lifespan, and a hint or an empty string."""
     if lifespan.raised is None:
         why = "it returned before it had answered lifespan.startup"
     else:

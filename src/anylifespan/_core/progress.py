@@ -1,4 +1,4 @@
-"""Report a phase that takes long while it lasts: how long it has taken, and where it is waiting."""
+"""Report a slow phase while it lasts: how long it has taken, and where it is waiting."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .where import stacks_waiting
 
 
 class Progress:
-    """Reports that a phase is not over yet, each time after twice as long as before.
+    """Reports that a phase is not over yet, each time that the elapsed time has doubled.
 
-    :param doing: what the application is doing, in words
+    :param doing: the phase, as a verb such as "starting"
     :param began_at: when the phase started, in seconds by the event loop's clock
     :param limit: how many seconds the phase may take; infinity for no limit
     :param report_after: seconds until the first report; infinity for no reports
-    :ivar doing: what the application is doing, in words
+    :ivar doing: the phase, as a verb such as "starting"
     :ivar due_at: when the next report is due, by the event loop's clock
     """
 

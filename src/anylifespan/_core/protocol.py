@@ -2,17 +2,19 @@
 
 Everything that decides what a message *means* is in this file. Theory of operation:
 
-- The application is in one :class:`State` at any time. What the application does, what the server
-  requests, and timeouts are :class:`Event`\\ s. :data:`TRANSITIONS` gives the next state.
-- A message that the table does not allow in the current state is the application's mistake. Its
-  ``send()`` raises a :exc:`LifespanProtocolError`, and nothing changes. Whatever the application
-  does next counts as usual.
+- The application is in one :class:`State` at any time. Anything that the application does or the
+  server requests is an :class:`Event`, and so are timeouts. :data:`TRANSITIONS` gives the next
+  state.
+- A message that the table does not allow in the current state is the application's mistake.
+  ``send()`` raises a :exc:`LifespanProtocolError` in the application, and the state does not
+  change. Whatever the application does next is handled as usual.
 - Once the application is being cancelled, its outcome is decided. Messages that it still sends are
   ignored (frameworks report their own cancellation as a failure while they end), and raising an
   exception means the same as returning.
 - KeyboardInterrupt and SystemExit (:attr:`Event.EXIT`) end the lifespan in any state.
-- An application may consist of parts that have their own lifespans. If a part crashes, the whole
-  crashes (:attr:`Event.PART_CRASH`), and then still has to shut down its other parts.
+- An application may consist of parts that have their own lifespans. If a part crashes, the
+  application crashes too (:attr:`Event.PART_CRASH`), and then still has to shut down its other
+  parts.
 
 The specification is https://asgi.readthedocs.io/en/latest/specs/lifespan.html, version 2.0.
 """
@@ -28,7 +30,7 @@ from .attempt import attempt
 
 
 class Phase(Enum):
-    """A lifespan's phase, as callers of its manager see it."""
+    """A lifespan's phase, as its manager reports it."""
 
     IDLE = "idle"
     STARTING = "starting"
@@ -39,7 +41,7 @@ class Phase(Enum):
 
 
 class Event(Enum):
-    """Something that can happen to a lifespan. Messages have their ASGI types as values."""
+    """Something that can happen to a lifespan. The value of a message is its ASGI type."""
 
     # Messages that the application sends.
     STARTUP_COMPLETE = "lifespan.startup.complete"
@@ -47,19 +49,19 @@ class Event(Enum):
     SHUTDOWN_COMPLETE = "lifespan.shutdown.complete"
     SHUTDOWN_FAILED = "lifespan.shutdown.failed"
     FOREIGN_MESSAGE = "a message from another protocol"
-    # What the application does.
+    # Other things that the application does.
     RECEIVE_STARTUP = "received lifespan.startup"
     RETURN = "returned"
     RAISE = "raised"
     EXIT = "raised KeyboardInterrupt or SystemExit"
-    # What the server asks for.
+    # Requests from the server, and timeouts.
     SHUTDOWN = "lifespan.shutdown"
     TIMEOUT = "time ran out"
     CANCEL = "nobody waits for it any longer"
-    # What happens to a lifespan that the application drives.
+    # Crashes in lifespans that are part of this one.
     PART_CRASH = "a part of it has crashed"
 
-    # Members are equal only if they are identical. Enum hashes them by name, which takes longer.
+    # Members are equal only if they are identical, so this is correct. Enum's own hash is slower.
     __hash__ = object.__hash__
 
 
@@ -129,8 +131,8 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.DECLINED: _ends_as(State.START_FAILED),
     State.SERVING: {
         Event.SHUTDOWN: State.STOPPING,
-        # Anycorn's dispatcher sends this for a part without a lifespan. Every server goes on
-        # serving.
+        # Anycorn's dispatcher sends this for a part without a lifespan. All servers continue to
+        # serve.
         Event.SHUTDOWN_COMPLETE: State.SERVING,
         # Starlette sends this when a task group in the application's lifespan fails.
         Event.SHUTDOWN_FAILED: State.BREAKING,
@@ -161,7 +163,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.START_CANCELLING: {Event.RETURN: State.START_CANCELLED},
     State.STOP_LATE: {Event.RETURN: State.STOP_TIMED_OUT},
     State.STOP_CANCELLING: {Event.RETURN: State.STOP_FAILED},
-    # A server goes on without the lifespan, but still asks for its shutdown in the end.
+    # The server goes on without the lifespan, but still requests the shutdown in the end.
     State.UNSUPPORTED: {Event.SHUTDOWN: State.STOPPED},
     State.START_RAISED: {Event.SHUTDOWN: State.STOPPED},
     State.RETURNED: {Event.SHUTDOWN: State.STOPPED},
@@ -178,7 +180,7 @@ MESSAGES = {
 }
 FOREIGN_PREFIXES = ("http.", "websocket.")
 
-# The startup's outcome is still open.
+# The startup's outcome has not been decided yet.
 STARTUP = {State.CALLED, State.STARTING, State.MISTAKEN, State.DECLINED}
 # The application has sent its last message, and should now end by itself.
 LAST_WORDS = {
@@ -221,8 +223,7 @@ class Protocol:
     :ivar state: the current state
     :ivar supported: whether the application has a lifespan; None until this is decided
     :ivar served: whether the application has started to serve
-    :ivar cancelled: whether the application has been cancelled, so that its messages no longer
-        count
+    :ivar cancelled: whether the application has been cancelled, so its messages are ignored
     """
 
     __slots__ = ("cancelled", "served", "state", "supported")
@@ -245,8 +246,9 @@ class Protocol:
     def send(self, message: object) -> Event | None:
         """Record that the application sends a message.
 
-        :return: the message's event; None if messages no longer count
-        :raises LifespanProtocolError: if the message is malformed, or is not allowed now
+        :return: the message's event; None if messages are ignored
+        :raises LifespanProtocolError: if the message is malformed, or not allowed in the current
+            state
         """
         if self.cancelled:
             return None
@@ -265,7 +267,7 @@ class Protocol:
         return event
 
     def shutdown(self) -> bool:
-        """Record that the server asks for the shutdown.
+        """Record that the server requests the shutdown.
 
         :return: whether the request changes the state
         """
@@ -279,12 +281,12 @@ class Protocol:
         return self._move(Event.PART_CRASH)
 
     def cancel(self, why: Event) -> None:
-        """Record that the application is being cancelled. Its messages no longer count."""
+        """Record that the application is being cancelled. From now on, its messages are ignored."""
         self._move(why)
         self.cancelled = True
 
     def end(self, how: Event) -> None:
-        """Record that the application has returned, raised or exited."""
+        """Record how the application has ended: it returned, raised an exception, or exited."""
         if how is Event.EXIT:
             self.state = State.EXITED
         else:
@@ -314,7 +316,7 @@ class Protocol:
 def parse(message: object) -> Event:
     """Return the event for a message.
 
-    :raises LifespanProtocolError: if an application may never send such a message
+    :raises LifespanProtocolError: if the message is malformed, or its type is unknown
     """
     if not isinstance(message, (dict, Mapping)):  # which is quicker for those that are a dict
         raise LifespanProtocolError(

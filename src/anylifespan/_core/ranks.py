@@ -1,8 +1,9 @@
 """Decide which exception to raise if several things went wrong at once.
 
-This is the table in docs/semantics.md ("If several things go wrong"). The exception with the first
-rank is raised. The others are logged with their tracebacks, and added to the raised exception as
-notes. A cancellation that is not raised is not lost, since its source will deliver it again.
+This implements the table in docs/semantics.md ("If several things go wrong"). The exception with
+the lowest rank is raised. The others, except cancellations and KeyboardInterrupts, are logged with
+their tracebacks, and added to the raised exception as notes. A cancellation that is not raised is
+not lost, since its source will deliver it again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .log import Log
 
 
 class Rank(IntEnum):
-    """The order of precedence among things that went wrong."""
+    """The order of precedence of exceptions. The lowest rank takes precedence."""
 
     EXIT = auto()  # Ctrl-C, or KeyboardInterrupt or SystemExit of the body or the application
     BODY = auto()  # the body's own exception
@@ -29,10 +30,10 @@ class Rank(IntEnum):
 def settle(
     problems: Iterable[BaseException], log: Log, *, body: BaseException | None = None
 ) -> BaseException | None:
-    """Return the exception to raise, if any. Log the others, and add them to it as notes.
+    """Return the exception to raise, if any. Log the others, and add notes about them to it.
 
-    :param problems: what went wrong, besides the exception that the body raised
-    :param body: the exception that the body of the block raised
+    :param problems: the exceptions, other than the one that the body raised
+    :param body: the exception that the block's body raised, if any
     """
     winner = body
     losers: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""Call the application for requests, with the state and context variables of its lifespan."""
+"""Call the application for requests, with its lifespan's state and context variables."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Variables:
 
     :ivar given: variables that the application set. Every request receives them
     :ivar lent: variables that were set before the application started, and still have the same
-        value. Requests that have no value receive this one, because the application may have set it
-        again
+        value. Requests in which such a variable has no value receive it, because the application
+        may have set it to the same value
     """
 
     __slots__ = ("given", "lent")
@@ -50,13 +50,14 @@ def variables_of(
     without: Set[ContextVar[Any]] = frozenset(),
     into: Variables,
 ) -> None:
-    """Find the context variables that requests receive from a startup.
+    """Collect the context variables that requests receive from a startup.
 
-    Two variables are left out. ``decimal``'s context is one: any arithmetic sets it, and requests
-    should not all share one precision. The other belongs to the event loop.
+    Two variables are left out. One is ``decimal``'s context: any arithmetic sets it, and requests
+    should not share a precision. The other one belongs to the event loop.
 
     :param before: the context before the startup
     :param without: variables that are meant for the startup alone
+    :param into: the variables are added to this object
     """
     for variable, value in startup.items():
         if variable.name not in _NOT_FOR_REQUESTS and variable not in without:
@@ -65,13 +66,13 @@ def variables_of(
 
 
 def request_app(app: ASGI3App, state: dict[str, Any], variables: Variables) -> ASGI3App:
-    """Return the application as a server calls it for each request.
+    """Return an application that a server can call for requests.
 
     Every ``http`` and ``websocket`` scope receives a shallow copy of the state, as the lifespan
     specification requires ("Lifespan State"). Keys that are already in the scope's state are kept:
-    an outer middleware has set them for this request. The request runs with the context variables
-    set. They are set in the calling task's context, and reset in the end. A separate context for
-    the request would require a coroutine that steps through the application.
+    an outer middleware has set them for this request. During the request, the startup's context
+    variables are set in the calling task's context. They are reset afterwards. To run the request
+    in a separate context, a coroutine would have to step through the application.
     """
 
     given, lent = variables.given, variables.lent
@@ -88,7 +89,7 @@ def request_app(app: ASGI3App, state: dict[str, Any], variables: Variables) -> A
 
     if sys.version_info >= (3, 12) and is_async_def(app):
         # Servers and frameworks check whether an application is a coroutine function. A function
-        # that can be marked as one need not be wrapped in another coroutine.
+        # that can be marked as one does not have to be wrapped in another coroutine.
         return inspect.markcoroutinefunction(app_with_lifespan)
 
     async def coroutine_function(scope: Scope, receive: Receive, send: Send) -> Any:
@@ -106,7 +107,7 @@ async def _run_with(
 ) -> Any:
     tokens = [variable.set(value) for variable, value in variables]
     try:
-        # A server may complain about an application that returns something.
+        # Pass on the returned value, since a server may complain about it.
         return await app(scope, receive, send)
     finally:
         try:

@@ -1,8 +1,8 @@
 """Find out which of an object's lifespans a request belongs to.
 
-Two managers may drive the same application, middleware or composition, at once or one after
-another. So the object itself stores nothing about a lifespan. Each request looks up its own
-lifespan.
+Two managers may drive the same application, middleware or combined application, at the same time or
+one after another. So the object itself stores nothing about a lifespan. Each request looks up its
+own lifespan.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ class _Entry(Generic[R]):
 class Runs(Generic[R]):
     """An object's active lifespans, each with the data that its requests need.
 
-    A request belongs to the lifespan of its event loop. If an event loop has several lifespans,
-    each of them leaves a key in its state, and so in the shallow copies that requests receive.
+    A request belongs to the lifespan that runs in the same event loop. If there are several
+    lifespans, each of them is marked with a key in its state, so the shallow copies of the state
+    that requests receive contain the key too.
     """
 
     def __init__(self) -> None:
@@ -56,7 +57,7 @@ class Runs(Generic[R]):
             self._under_way = tuple(one for one in self._under_way if one is not entry)
 
     def of(self, scope: MutableMapping[str, Any]) -> R | None:
-        """Return the data of a request's lifespan, or None if its event loop has no lifespan.
+        """Return the data of a request's lifespan, or None if the event loop has no lifespan.
 
         If the server does not support state for requests, return the latest lifespan's data.
         """

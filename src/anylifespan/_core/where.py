@@ -1,11 +1,10 @@
 """Find out where an application is waiting, as a stack of its own frames.
 
-A traceback shows this once an exception has left the application, but an application that hangs has
-to be inspected from outside. So this module always inspects the application from outside. It
-follows the chain of awaited objects, from the task down.
+An application that hangs raises no exception, so there is no traceback. Instead, this module
+inspects the application from outside. It follows the chain of awaited objects, from the task down.
 
-All of these objects belong to the application, even modules and names, and can be of any type. If
-something is odd about a frame, the result is still a stack, but perhaps a shorter one.
+All of these objects belong to the application and can be of any type, even modules and names. If a
+frame is unusual, the result is still a stack, but perhaps a shorter one.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from anyio import get_running_tasks
 
 from .attempt import attempt
 
-# Packages whose frames come between an application's frames and below its last one.
+# Packages whose frames appear between an application's frames, and below the last one.
 _NOT_THE_APP = {"anylifespan", "anyio", "asyncio", "contextlib", "trio", "uvloop"}
 
-# The parts of those packages that run their own tasks.
+# The modules in these packages that run tasks of their own, by the prefixes of their names.
 _MACHINERY = (
     "anylifespan",
     "anyio._backends",
@@ -41,15 +40,18 @@ Place = tuple[str, int, str]
 def where_waiting(coroutine: object) -> StackSummary:
     """Return the application's frames in a suspended task's coroutine, outermost first.
 
-    They are followed by the frames of tasks that the application started in task groups, and of
-    other applications whose lifespans it drives: an application that waits for them is stuck where
-    they are. Tasks that wait at the same place are shown once.
+    The frames of tasks that the application started in task groups follow, and the frames of other
+    applications whose lifespans the application drives. An application that waits for these tasks
+    is stuck where they are. Tasks that wait at the same place are shown once.
     """
     return StackSummary.from_list([frame for stack in stacks_waiting(coroutine) for frame in stack])
 
 
 def stacks_waiting(coroutine: object) -> list[StackSummary]:
-    """Return the same frames, as one stack for each task. The coroutine's own stack comes first."""
+    """Return the frames of :func:`where_waiting` as one stack for each task.
+
+    The coroutine's own stack comes first.
+    """
     return [
         StackSummary.from_list([FrameSummary(*place) for place in places])
         for places in places_waiting(coroutine)
@@ -57,28 +59,29 @@ def stacks_waiting(coroutine: object) -> list[StackSummary]:
 
 
 def places_waiting(coroutine: object) -> list[list[Place]]:
-    """Return the same stacks as plain data, without reading any source files."""
+    """Return the stacks of :func:`stacks_waiting` as plain data, without reading source files."""
     nothing: list[list[Place]] = []
     return attempt(lambda: _stacks(coroutine), nothing)
 
 
 def places_in(coroutine: object) -> list[Place]:
-    """Return a coroutine's own frames, without the machinery's frames, outermost first."""
+    """Return the application's frames in a coroutine, outermost first."""
     nothing: list[Place] = []
     return attempt(lambda: _places(coroutine), nothing)
 
 
 def places_of_library(coroutine: object) -> list[Place]:
-    """Return the first frame of a library's coroutine, unless it belongs to the machinery.
+    """Return a library coroutine's first frame, unless the library itself runs the coroutine.
 
-    An example is ``asyncio.sleep(60)``, from which the application may have created a task.
+    The application may have created a task from such a coroutine, for example from
+    ``asyncio.sleep(60)``.
     """
     nothing: list[Place] = []
     return attempt(lambda: _places_of_library(coroutine), nothing)
 
 
 def is_apps_own(frame: FrameType) -> bool:
-    """Return whether a frame belongs to the application, and not to the machinery that runs it."""
+    """Return whether a frame belongs to the application, and not to the code that runs it."""
     return _module_of(frame).partition(".")[0] not in _NOT_THE_APP
 
 
@@ -125,9 +128,9 @@ def _frames(awaitable: Any) -> Iterator[FrameType]:
 
 
 def _behind(awaitable: object) -> object:
-    # The object that drives an asynchronous generator (``asend()``, as @asynccontextmanager calls
-    # it) or a coroutine (``__await__()``) has no attribute that refers to it, but the garbage
-    # collector knows.
+    # An object that drives an asynchronous generator (from ``asend()``, which @asynccontextmanager
+    # calls) or a coroutine (from ``__await__()``) has no attribute for the generator or coroutine,
+    # but the garbage collector knows which one it refers to.
     for referent in gc.get_referents(awaitable):
         if inspect.iscoroutine(referent) or inspect.isasyncgen(referent):
             return referent
@@ -135,7 +138,7 @@ def _behind(awaitable: object) -> object:
 
 
 def _family(coroutine: object) -> list[object]:
-    """Return a task's coroutine, and the coroutines of all tasks that it waits for in some way."""
+    """Return a task's coroutine, and the coroutines of all tasks that it may be waiting for."""
     task_of: dict[int, int] = {}
     children: defaultdict[int | None, list[object]] = defaultdict(list)
     for task in get_running_tasks():

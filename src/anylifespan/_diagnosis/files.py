@@ -1,4 +1,4 @@
-"""Finding out which files are open."""
+"""Find out which files are open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Identity = tuple[int, int]
 
 
 def open_files() -> set[tuple[int, Identity]]:
-    """Return the descriptor and the identity of each file that this process has open."""
+    """Return the descriptor and identity of each regular file that this process has open."""
     try:
         descriptors = [int(name) for name in os.listdir("/dev/fd")]
     except OSError:  # Windows has no such list

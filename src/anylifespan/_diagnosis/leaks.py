@@ -1,4 +1,4 @@
-"""Leaks: what an application has created and has not cleaned up by the end of its shutdown."""
+"""Find leaks: objects that an application created and did not clean up in its shutdown."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from .._core.where import places_in, places_of_library
 from .files import identity_of, open_files
 from .origins import Origins, Places
 
-# How many checkpoints other tasks have to end what is about to end anyway, and how many seconds a
-# thread has.
+# How many checkpoints tasks have, and how many seconds each thread has, to end before they are
+# reported.
 _MOMENT = 10
 _MOMENT_OF_THREADS = 0.1
-# Threads of libraries that serve the whole process, whichever application caused their start.
+# Threads of libraries that serve the whole process, whichever application started them.
 _OF_THE_PROCESS = ("sentry-sdk.", "sentry.", "Otel", "tqdm", "pydevd", "MainThread")
 
 
 class LeakWarning(UserWarning):
-    """An application has left something behind after its shutdown."""
+    """A warning about an application that has left something behind after its shutdown."""
 
     __module__ = "anylifespan.testing"  # where filters of warnings find it
 
@@ -56,7 +56,7 @@ class Leak:
         return "\n".join([f"{self.kind} {self.name}", *self.lines()])
 
     def lines(self) -> Iterator[str]:
-        """Yield the places as lines of a traceback."""
+        """Yield the places formatted as lines of a traceback."""
         for file, line, function in self.places:
             yield f'  File "{file}", line {line}, in {function}'
             yield f"    {linecache.getline(file, line).strip()}"
@@ -82,7 +82,7 @@ class Watch:
         self.marked = self._origins.marked
 
     async def leaks(self) -> list[Leak]:
-        """Return what the application created and left behind. Call this after its shutdown."""
+        """Return the application's leaks. Call this after the application's shutdown."""
         for _ in range(_MOMENT):
             await checkpoint()
             if not any(self._candidates()):
@@ -142,7 +142,7 @@ class Watch:
 async def leaks_reported(
     app: object, how: Leaks, ignored: Iterable[str]
 ) -> AsyncIterator[Callable[[], None]]:
-    """Warn about what an application leaves behind, if it starts and shuts down in the block.
+    """Warn about the leaks of an application that starts and shuts down in the block.
 
     Call the yielded function once the application has started: what the caller creates after that
     is not reported.
@@ -163,8 +163,8 @@ async def leaks_reported(
 
 
 def _report(app: object, leaks: list[Leak], how: Leaks) -> None:
-    # Python shows a warning together with the line of code that it is about. That line is the last
-    # leak's, so that it appears below the last leak in the list.
+    # Python prints a line of code below a warning. So the warning refers to the last leak's line,
+    # which then appears below the last leak in the list.
     last = next((leak for leak in leaks if leak.places), leaks[0])
     listed = [str(leak) for leak in leaks if leak is not last]
     *lines, code = [f"{last.kind} {last.name}", *last.lines()]
@@ -180,8 +180,8 @@ def _serves_the_process(thread: threading.Thread) -> bool:
 
 
 def _is_of_a_global_pool(thread: threading.Thread) -> bool:
-    """Return whether a thread is a worker of a global pool, which lives as long as the process."""
-    # The first argument of such a worker is a weak reference to its pool.
+    """Return whether a thread belongs to a global pool, which lives as long as the process."""
+    # The first argument of a pool's thread is a weak reference to the pool.
     args: Any = getattr(thread, "_args", None) or (None,)
     pool = args[0]() if isinstance(args[0], weakref.ref) else None
     return pool is not None and any(

@@ -1,8 +1,8 @@
-"""What an application creates, and where, as opposed to what other code creates meanwhile.
+"""Record which objects an application creates, and where. Ignore other code's objects.
 
 Code that runs for an application runs in a context with the application's mark. The lifespan starts
 in such a context, tasks and functions in threads inherit the mark, and requests receive it with the
-startup's context variables. Whatever is created without the mark belongs to somebody else.
+startup's context variables. Objects that are created without the mark belong to other code.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .files import Identity, open_files
 
 Places = list[tuple[str, int, str]]
 
-# Threads that run functions for anybody, one after another.
+# Shared threads that run functions for any code, by the prefixes of their names.
 _POOLS = ("AnyIO worker thread", "asyncio_", "Trio thread")
-# The modules that call the application or run its tasks. The stack is cut there.
+# The modules that call the application or run its tasks. Stacks are cut off there.
 _CALLERS = {
     "anylifespan._core.lifespan",
     "anylifespan._core.requests",
@@ -34,11 +34,11 @@ _CALLERS = {
 
 
 class Origins:
-    """What one application has created.
+    """The objects that one application has created.
 
     :ivar threads, sockets: the objects that the application has created, each with the frames that
         created it, outermost first
-    :ivar files: the same, by path, for each file that the application has opened
+    :ivar files: the frames that opened each of the application's files, by the file's path
     :ivar open_before: the files that were open when the application opened its first file
     :ivar generators: the asynchronous generators that the application has started
     """
@@ -53,22 +53,23 @@ class Origins:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Note what the application creates while the block runs."""
+        """Record the objects that the application creates during the block."""
         _listen_to_python()
         with _generators_noted(), self._tasks_of_trio_noted():
             yield
 
     @contextmanager
     def marked(self) -> Iterator[Callable[[], None]]:
-        """Mark what starts in the block as the application's, until the yielded function is called.
+        """Mark code that starts in the block as the application's.
 
-        The end of the block ends this, too.
+        Call the yielded function to remove the mark. The end of the block also removes the mark.
         """
         token = _mark.set(self)
 
         def end() -> None:
             if _mark.get() is self:
-                # Reset it, since requests receive only variables that they have not set.
+                # Reset the mark rather than set it to None, since a request receives the mark only
+                # if the variable has no value in the request's context.
                 _mark.reset(token)
 
         try:
@@ -94,7 +95,7 @@ class Origins:
         if not on_trio():
             yield
             return
-        # System tasks do not inherit the context, but the code that starts one has it.
+        # System tasks do not inherit the context, but the code that starts them runs in it.
         lowlevel = sys.modules["trio"].lowlevel
         lowlevel.add_instrument(self)
         try:
@@ -103,7 +104,7 @@ class Origins:
             lowlevel.remove_instrument(self)
 
     def task_spawned(self, task: Any) -> None:
-        """Note a task if the application starts it. trio calls this on its instruments."""
+        """Record a task if the application starts it. trio calls this method for each new task."""
         if _mark.get() is self:
             self._trio_tasks.add(task)
 
@@ -115,7 +116,7 @@ _is_listening = False
 
 
 def _listen_to_python() -> None:
-    """Have Python report what is created, permanently, since its hooks cannot be removed."""
+    """Have Python report new threads, sockets and files. Audit hooks can never be removed."""
     global _is_listening
     if not _is_listening:
         _is_listening = True
@@ -135,7 +136,7 @@ def _listen_to_python() -> None:
 def _listener() -> Callable[[str, tuple[Any, ...]], None]:
     # The hook is also called while the interpreter exits, when this module may be empty.
     notes, mark, origins_of_threads = _NOTES, _mark, _origins_of_threads
-    # Unlike current_thread(), this creates no object for a thread that has none.
+    # Unlike current_thread(), this does not create a Thread object for a thread that has none.
     threads, this = vars(threading)["_active"], threading.get_ident
 
     def made(event: str, args: tuple[Any, ...]) -> None:
@@ -182,7 +183,7 @@ _NOTES: dict[str, Callable[[Origins, Any], None]] = {
 
 
 def _places() -> Places:
-    """Return the frames of the application's calls that lead here, outermost first."""
+    """Return the application's frames in the current stack, outermost first."""
     places: Places = []
     frame = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__") not in _CALLERS:
@@ -204,7 +205,7 @@ def _context_of(task: Any) -> Context:
 class _Hooks(threading.local):
     """The state of a thread's generator hooks.
 
-    :ivar depth: how many blocks are noting the thread's generators
+    :ivar depth: how many blocks are recording the thread's generators
     :ivar others: the event loop's own hook, which is called as well
     """
 
@@ -224,9 +225,10 @@ def _generator_begun(generator: Any) -> None:
 
 @contextmanager
 def _generators_noted() -> Iterator[None]:
-    """Note asynchronous generators while the block runs.
+    """Record the asynchronous generators that start during the block.
 
-    However many applications are running, only one hook of ours comes before the event loop's hook.
+    However many applications are running, a single hook is installed in front of the event loop's
+    hook.
     """
     hook = sys.get_asyncgen_hooks().firstiter
     if hook is not _generator_begun:

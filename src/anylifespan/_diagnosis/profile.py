@@ -1,4 +1,4 @@
-"""Where a phase spent its time, waiting or blocking, by line of the user's code."""
+"""Find out where a phase spent its time, waiting or blocking, by line of the user's code."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .._core.frames import users_frames
 from .._core.where import Place
 from .sampler import Sample, Stack
 
-# Lines that took a smaller part of the time are not shown.
+# Lines that took a smaller share of the time are not shown.
 _LEAST = 0.01
-# Shorter times, in seconds, are not mentioned.
+# Times below this number of seconds are not shown.
 _SHORT = 0.001
 
 
@@ -20,7 +20,7 @@ _SHORT = 0.001
 class Line:
     """A line of code, and how long it took.
 
-    :ivar waiting: seconds during which a task waited at the line, and others could run
+    :ivar waiting: seconds during which a task waited at the line, and other tasks could run
     :ivar blocking: seconds during which the line ran, and nothing else could
     """
 
@@ -45,7 +45,7 @@ class Line:
 
 
 class Profile:
-    """Adds up samples. Time in which several tasks wait is counted for each of them."""
+    """Adds up samples. If several tasks wait at once, the time is counted for each of them."""
 
     def __init__(self) -> None:
         self._seconds: dict[Stack, list[float]] = {}
@@ -57,7 +57,7 @@ class Profile:
             self._seconds.setdefault(stack, [0.0, 0.0])[sample.blocks] += sample.seconds
 
     def lines(self) -> list[Line]:
-        """Return the lines that took a significant part of the time, the slowest first."""
+        """Return the lines that took a significant share of the time, slowest first."""
         seconds: dict[Place, list[float]] = {}
         for stack, spent in list(self._seconds.items()):  # which may yet grow
             frames = users_frames(StackSummary.from_list([_frame(place) for place in stack]))

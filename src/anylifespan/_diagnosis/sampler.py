@@ -1,4 +1,4 @@
-"""A thread that repeatedly looks at what is waiting in an event loop, or what is blocking it."""
+"""A thread that samples which tasks wait in an event loop, or which code blocks it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from traceback import StackSummary, walk_stack
 from .._core.hosting import event_loop, recognised
 from .._core.where import Place, places_waiting
 
-# The modules of event loops, whose frames call the code that the event loop runs.
+# Packages of event loops. Their frames call the code that the event loop runs.
 _EVENT_LOOPS = ("asyncio", "trio", "uvloop", "anyio")
-# Modules that are not blamed. An event loop also waits in selectors.
+# Packages that are not reported. An idle event loop waits in selectors.
 _NOBODY = (__name__.partition(".")[0], "selectors")
-# The more tasks there are, the longer a look takes. Looks may take at most this part of the time.
+# The more tasks there are, the longer a sample takes. Sampling may take at most this share of the
+# time.
 _SHARE = 0.01
-# After this many intervals without an answer, the event loop is considered blocked.
+# After this many intervals without a response, the event loop is considered blocked.
 _PATIENCE = 5
 
 
@@ -29,10 +30,10 @@ Stack = tuple[Place, ...]
 
 @dataclass(frozen=True)
 class Sample:
-    """What the sampler saw when it looked at the event loop.
+    """One observation of the event loop.
 
-    :ivar seconds: the time since the last look
-    :ivar blocks: whether some code was running, so that nothing else could run
+    :ivar seconds: the time since the previous sample
+    :ivar blocks: whether code was running, so no other task could run
     :ivar stacks: the stack of the running code; or the stacks of the waiting tasks, one per task
     """
 
@@ -42,12 +43,13 @@ class Sample:
 
 
 class Sampler(threading.Thread):
-    """Repeatedly looks at the event loop in which an application runs.
+    """Samples the event loop in which an application runs, until the end of a ``with`` block.
 
-    Create it in that event loop, in the task that waits for the application.
+    Create the sampler in that event loop, in the task that waits for the application.
 
-    :param interval: seconds between two looks, if there are not too many tasks
-    :param on_sample: called in the thread with each :class:`Sample`
+    :param interval: seconds between two samples; more if sampling would take too much time
+    :param on_sample: called with each :class:`Sample`, in this thread. At the end of the block, it
+        is called once more, in the thread that leaves the block
     """
 
     def __init__(self, interval: float, on_sample: Callable[[Sample], object]) -> None:
@@ -63,7 +65,7 @@ class Sampler(threading.Thread):
         self._answered = threading.Event()
         self._answered.set()
         self._waiting: list[Stack] = []
-        # The durations of the last two looks, since the very first look takes longer.
+        # The durations of the last two samples, since the very first sample takes longer.
         self._seconds_to_look = (0.0, 0.0)
         self._last: tuple[bool, list[Stack]] = (False, [])
         self._used = self._cpu_seconds()
@@ -95,7 +97,7 @@ class Sampler(threading.Thread):
             used = self._cpu_seconds() - self._used
             self._looked_at += seconds
             self._used += used
-        # Code that runs in many small steps is mostly seen between two steps.
+        # Most samples of code that runs in many small steps are taken between two steps.
         self._on_sample(Sample(seconds, blocks or used > seconds / 2, stacks))
 
     def _ask(self) -> bool:
@@ -109,7 +111,7 @@ class Sampler(threading.Thread):
         return False
 
     def _look(self) -> None:
-        # This runs in a callback, since a task might be started while the event loop ends.
+        # This is a callback rather than a task, since a task might start while the event loop ends.
         if self._is_over.is_set():
             return
         began_at = time.thread_time()
@@ -122,9 +124,10 @@ class Sampler(threading.Thread):
     def _running(self) -> list[Stack]:
         """Return the stack of the code that the event loop is running.
 
-        The list is empty if only the event loop itself or this library is running. This does not
-        find out who owns the frames: any call to the file system releases the global interpreter
-        lock, and it takes time to get the lock back from code that computes.
+        The list is empty if only the event loop itself or this library is running. This method does
+        not determine which code is the user's, since that requires the file system. Any call to the
+        file system releases the global interpreter lock, and it takes time to get the lock back
+        from a thread that computes.
         """
         places: list[Place] = []
         frame = sys._current_frames().get(self._watched)
@@ -140,7 +143,7 @@ class Sampler(threading.Thread):
 
 
 def _cpu_clock(thread: int) -> Callable[[], float]:
-    """Return a clock for a thread's CPU time. On platforms without one, it always shows 0."""
+    """Return a clock for a thread's CPU time. Without platform support, it always shows 0."""
     clock_of = getattr(time, "pthread_getcpuclockid", None)  # Windows has none
     return (lambda: 0.0) if clock_of is None else partial(time.clock_gettime, clock_of(thread))
 

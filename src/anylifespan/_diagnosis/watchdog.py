@@ -1,4 +1,4 @@
-"""Threads that can still report where an application is when it blocks the event loop."""
+"""Threads that report where an application is blocking the event loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .profile import Profile
 from .sampler import Sampler, where_is
 
 _INTERVAL = 0.05
-# Seconds without a sign of life before an event loop is considered blocked.
+# Seconds without a response before an event loop is considered blocked.
 _PATIENCE = 0.5
 # How many lines of code are named for a slow phase.
 _LINES = 3
@@ -35,12 +35,12 @@ def time_reported(
 ) -> Iterator[None]:
     """Log where the application blocks the event loop, and where a slow phase spent its time.
 
-    A blocked event loop is logged while it is blocked, a slow phase when it is over.
+    A blocked event loop is logged while it is blocked, and a slow phase when it is over.
 
     :param phase: the name of the application's phase
     :param limit: seconds that the phase may take; this cannot be enforced while the event loop is
         blocked
-    :param report_after: seconds after which the phase counts as slow
+    :param report_after: seconds after which the phase is considered slow
     """
     began_at = time.monotonic()
     reporter = _Reporter(phase, limit, log)
@@ -63,9 +63,9 @@ def time_reported(
 
 
 class _Reporter(threading.Thread):
-    """Repeatedly asks the event loop for a sign of life, and reports where it is blocked.
+    """Repeatedly checks whether the event loop responds, and reports where it is blocked.
 
-    It watches the event loop in the thread that creates it.
+    The reporter watches the event loop of the thread that creates the reporter.
     """
 
     def __init__(self, phase: str, limit: float | None, log: Log) -> None:
@@ -95,7 +95,7 @@ class _Reporter(threading.Thread):
                     self._report()
 
     def _passes_limit(self, blocked: float) -> bool:
-        """Return whether the limit has passed during a block, and this was not reported yet."""
+        """Return whether the limit has just passed while the event loop is blocked."""
         if self._limit_is_passed or blocked < _PATIENCE:
             return False
         self._limit_is_passed = time.monotonic() - self._began >= self._limit
@@ -117,8 +117,8 @@ class _Reporter(threading.Thread):
 class Watchdog:
     """Watches the main thread's event loop.
 
-    An application that blocks the event loop cannot be cancelled from inside it, and an application
-    that ignores its cancellation can keep the event loop from ending.
+    An application that blocks the event loop cannot be cancelled from inside the event loop. An
+    application that ignores its cancellation can keep the event loop from ending.
 
     :param give_up: called in the watchdog's thread with the main thread's stack, when the limit has
         passed and the event loop does not respond; afterwards, the process ends with status 1
@@ -132,11 +132,11 @@ class Watchdog:
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def expect_by(self, seconds: float | None) -> None:
-        """Set the limit, in seconds from now, for what starts now; None for no limit."""
+        """Set the limit for the phase that starts now, in seconds; None for no limit."""
         self._deadline = float("inf") if seconds is None else time.monotonic() + seconds
 
     async def beat(self) -> None:
-        """Give regular signs of life. Run this in the event loop."""
+        """Regularly show that the event loop responds. Run this in the event loop."""
         while True:
             self._alive_at = time.monotonic()
             await anyio.sleep(_INTERVAL)

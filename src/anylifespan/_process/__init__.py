@@ -1,1 +1,1 @@
-"""The signals of this process, and how the process is stopped."""
+"""The server in this process, its signals, and how to stop it."""

@@ -1,4 +1,4 @@
-"""Notices of a stop: learning that the server is being stopped as soon as the server does."""
+"""Detect that the server is being stopped, as soon as the server itself does."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from .signals import beside_handlers, outliving_sigterm
 # Gunicorn stops its workers with SIGQUIT when it receives SIGINT. Windows has no SIGQUIT.
 _NAMES = ("SIGINT", "SIGTERM", "SIGQUIT")
 _SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
-# Seconds between two looks. Hypercorn and Anycorn check as often whether a worker must stop.
+# Seconds between two checks. Hypercorn and Anycorn use the same interval to check whether a worker
+# must stop.
 _INTERVAL = 0.1
 
 
 @contextmanager
 def notice_of_stop(server: Server | None, callback: Callable[[int], object]) -> Iterator[None]:
-    """Call back in the event loop when the server is being stopped.
+    """Call a function in the event loop when the server is told to stop.
 
     :param server: the server that drives the application; None if the driver is not a server, in
-        which case nothing is done
+        which case the function is never called
     :param callback: called with the signal's number
     """
     if server is None:
@@ -49,7 +50,10 @@ def notice_of_stop(server: Server | None, callback: Callable[[int], object]) -> 
 
 @contextmanager
 def noticed_signals(numbers: Iterable[int], callback: Callable[[int], object]) -> Iterator[None]:
-    """Call back in the event loop for each of these signals, even for one that came before."""
+    """Call a function in the event loop for each of these signals.
+
+    This includes a signal that the server received before the block.
+    """
     with beside_handlers(numbers, callback):
         number = signal_before()
         if number is not None:

@@ -1,7 +1,7 @@
 """The server that runs in this process, if any, and how to stop it gracefully.
 
 A server is stopped with the signal that it handles. Any other driver of an application (a test
-client, a script) is never sent a signal, which would end a whole test run.
+client, a script) is never sent a signal, which could end a complete test run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from anyio import sleep
 
 from .._core.hosting import event_loop, on_trio
 
-# Modules that drive an application in somebody else's process.
+# Modules that drive an application in a process that is not a server's.
 _NO_SERVERS = {
     "_pytest",
     "anylifespan.testing",
@@ -29,18 +29,19 @@ _NO_SERVERS = {
     "starlette.testclient",
     "unittest",
 }
-# Under one of the servers below, this may drive an application, instead of the server's driver.
+# This library's driver. It may also drive an application under one of the servers below, in place
+# of the server's own driver.
 _OUR_DRIVER = "anylifespan._core.lifespan"
 _SERVERS = {"anycorn", "daphne", "granian", "gunicorn", "hypercorn", "uvicorn"}
 # Servers that handle only SIGINT, by KeyboardInterrupt, or that handle no signals in workers.
 _SERVERS_WITHOUT_SIGTERM = {"anycorn", "hypercorn"}
 # Servers that end with the signal that stopped them, or with status 0, even if the shutdown failed;
-# and supervisors that run such a server in their workers, whose status nobody looks at.
+# and supervisors that run such a server in their workers, and ignore the workers' status.
 _SERVERS_WITHOUT_FAILURES = {"daphne", "uvicorn"}
 _SUPERVISORS = {"gunicorn"}
 _WORKERS = {"anyio_worker", "asyncio_worker", "trio_worker", "uvloop_worker"}
 
-# Seconds that an event loop has to end.
+# Seconds that the event loop has to end.
 _PATIENCE = 1.0
 
 
@@ -48,11 +49,12 @@ _PATIENCE = 1.0
 class Server:
     """The server that drives an application.
 
-    :ivar stop: stops the server gracefully. Have the event loop call it: a KeyboardInterrupt is
-        then raised where Ctrl-C would raise it, and not in the task that wants to stop the server.
-    :ivar is_stopping: returns whether this worker must stop, if its supervisor does not send a
-        signal; None if signals are sent
-    :ivar hides_failures: whether the process ends after a failed shutdown as after a successful one
+    :ivar stop: stops the server gracefully. Call it in an event loop callback. A KeyboardInterrupt
+        is then raised where Ctrl-C would raise it, and not in the task that stops the server.
+    :ivar is_stopping: returns whether this worker must stop; None if the server is stopped by
+        signals
+    :ivar hides_failures: whether the process ends in the same way after a failed shutdown as after
+        a successful one
     """
 
     stop: Callable[[], None]
@@ -60,7 +62,7 @@ class Server:
     hides_failures: bool = False
 
     async def exit(self, raised: BaseException) -> None:
-        """End the process with a status, now that the server has nothing left to do.
+        """End the process with an exit status, now that the server has nothing left to do.
 
         A server that is stopped by a signal ends with status 0, or with that signal, which a
         supervisor takes for a normal exit. Call this in a task that is cancelled when the event
@@ -68,14 +70,15 @@ class Server:
 
         :param raised: a SystemExit or a KeyboardInterrupt
         """
-        # In other cases, the server derives its status from the failure that the lifespan sends.
+        # In all other cases, the server derives its status from the failure that the lifespan
+        # sends.
         if self.is_stopping is None and not on_trio():
             event_loop("a server").call_soon(partial(_raise, raised))
             await sleep(_PATIENCE)
 
 
 def find_server() -> Server | None:
-    """Return the server that has called this code, or None if no server has."""
+    """Return the server that is calling this code, or None if the caller is not a server."""
     callers = list(_callers())
     modules = {prefix for frame in callers for prefix in _prefixes(_module_of(frame))}
     if modules & _NO_SERVERS or (_OUR_DRIVER in modules and not modules & _SERVERS):
@@ -95,7 +98,7 @@ def find_server() -> Server | None:
 
 
 def _server_of_worker(callers: list[FrameType]) -> Server | None:
-    """Return the server if this is one of its workers, which it stops by an event, not a signal."""
+    """Return the server if this process is a Hypercorn or Anycorn worker, or None."""
     worker = next((frame for frame in callers if frame.f_code.co_name in _WORKERS), None)
     supervisor = None if worker is None else _supervisor()
     if worker is None or supervisor is None:
@@ -110,7 +113,7 @@ def _server_of_worker(callers: list[FrameType]) -> Server | None:
 def signal_before() -> int | None:
     """Return the signal that stopped the server before its lifespan started, or None.
 
-    Uvicorn already handles signals while it imports the application, which may take long.
+    Uvicorn already handles signals while it imports the application, which may take a long time.
     """
     for frame in _callers():
         if _module_of(frame) == "uvicorn.server":
@@ -132,12 +135,12 @@ def _send_to_this_process(number: signal.Signals) -> None:
     if sys.platform == "win32":
         signal.raise_signal(number)  # os.kill() would end the process at once
     else:
-        # Python handles signals in the main thread, which may be waiting in C code for this one.
+        # Python handles signals in the main thread, which may be waiting in C code for this thread.
         signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 def _callers() -> Iterator[FrameType]:
-    """Yield the frames that lead here, innermost first."""
+    """Yield the frames of the current stack, innermost first."""
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         yield frame

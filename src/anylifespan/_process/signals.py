@@ -25,7 +25,7 @@ def are_handled() -> bool:
 
 
 def _in_main_thread() -> bool:
-    """Return whether this is the main thread, which alone handles signals and sets handlers."""
+    """Return whether this is the main thread, the only one that handles signals."""
     return threading.current_thread() is threading.main_thread()
 
 
@@ -54,9 +54,9 @@ class _Beside:
 
 @contextmanager
 def beside_handlers(numbers: Iterable[int], callback: Callable[[int], object]) -> Iterator[None]:
-    """Call back in the event loop at these signals, in addition to their own handlers.
+    """Call a function in the event loop for each of these signals, besides existing handlers.
 
-    Do nothing if no handlers are installed.
+    Do nothing if the server has not installed handlers, or outside the main thread.
 
     :param callback: called with the signal's number
     """
@@ -85,8 +85,8 @@ def outliving_sigterm(will_end: Callable[[], bool]) -> Iterator[None]:
     when they end themselves. Do nothing in a process that already handles SIGTERM.
 
     :param will_end: returns whether the process is about to end. It is called in the event loop: a
-        signal handler must not read an object that processes share, since it may have interrupted
-        code that was reading it
+        signal handler must not read an object that processes share, since the handler may have
+        interrupted code that was reading the object
     """
     if not _in_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
@@ -110,7 +110,7 @@ def outliving_sigterm(will_end: Callable[[], bool]) -> Iterator[None]:
 
 
 async def call_at_each(callback: Callable[[], object]) -> None:
-    """Call back at each SIGINT and SIGTERM, in place of other handlers, until cancelled."""
+    """Call a function for each SIGINT and SIGTERM, in place of other handlers, until cancelled."""
     if not _in_main_thread():
         return
     with anyio.open_signal_receiver(*_SIGNALS) as signals:
@@ -133,7 +133,7 @@ class Signals:
 
     @property
     def received(self) -> signal.Signals | None:
-        """The first signal that was received; None if there was none yet."""
+        """The first signal that was received; None if no signal was received yet."""
         return signal.Signals(self._numbers[0]) if self._numbers else None
 
     def __enter__(self) -> None:
@@ -147,13 +147,13 @@ class Signals:
         self._calling.close()
 
     async def call_at_first(self, callback: Callable[[], object]) -> None:
-        """Call back when the first signal is received. Run this in the event loop."""
+        """Call a function when the first signal is received. Run this in the event loop."""
         await anyio.wait_readable(self._listening)
         callback()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         # Unlike an event loop's handlers, Python's own handlers run even while the loop is blocked.
-        # One may interrupt another, so each signal is counted before anything else.
+        # One handler may interrupt another, so each signal is recorded first.
         self._numbers.append(number)
         if len(self._numbers) > 1:
             os._exit(128 + number)  # as a shell reports it

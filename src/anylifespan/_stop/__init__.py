@@ -1,1 +1,1 @@
-"""How requests end when the server stops: they are notified first, and cut later."""
+"""End open requests when the server stops: notify them first, and cut them off later."""

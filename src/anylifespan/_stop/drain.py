@@ -1,4 +1,4 @@
-"""Draining: the time for open requests to end, between the notice of a stop and the shutdown."""
+"""Draining: give open requests time to end before the application is shut down."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .request import FLUSH, STOPPING, OpenRequest
 
 # Seconds that a request has to end by itself, once it is disconnected.
 GRACE = 0.5
-# Seconds that it takes at most to cut all open requests, whatever they do.
+# The maximum number of seconds that it takes to cut off all open requests, whatever they do.
 _CUTTING = GRACE + FLUSH + LINGER
 _SHOWN = 5  # how many of the requests that are cut the log names
 
@@ -32,11 +32,13 @@ _SHOWN = 5  # how many of the requests that are cut the log names
 class Drain:
     """The requests of one lifespan, and how they end when the server stops.
 
-    :param timeout: seconds from the notice of a stop until requests are cut; infinity for never
-    :param log: where to log which requests are cut
-    :param on_given_up: called if some requests still run after everything was tried
-    :param why: the reason for the cut, for the log
-    :param limit: the limit that has passed, in words for the log; ``drain_timeout`` by default
+    :param timeout: seconds from the notice that the server is being stopped until requests are cut
+        off; infinity for never
+    :param log: the log for messages about requests that are cut off
+    :param on_given_up: called if some requests are still running after everything has been tried
+    :param why: the reason for cutting off requests, for the log message
+    :param limit: the limit that has passed, as text for the log message; ``drain_timeout`` by
+        default
     :ivar draining: set for the requests when the server is being stopped
     """
 
@@ -65,17 +67,18 @@ class Drain:
         self._task: object = None
 
     def around(self, app: ASGI3App) -> ASGI3App:
-        """Return an application whose requests can learn of a stop, and are cut if necessary."""
+        """Wrap the application so that requests can detect a stop, and be cut off if necessary."""
         draining = self.draining
         if self._timeout == math.inf:
-            # Without a timeout, requests do not pay the cost of being tracked.
+            # Without a timeout, there is no need to track requests.
             def with_draining(scope: Scope, receive: Receive, send: Send) -> Any:
                 scope[KEY] = draining
                 return app(scope, receive, send)
 
             return with_draining
 
-        # On trio, Ctrl-C cannot interrupt this method, but it could interrupt a nested function.
+        # On trio, Ctrl-C cannot interrupt a protected method, but could interrupt a nested
+        # function.
         return partial(self._answer, app)
 
     async def _answer(self, app: ASGI3App, scope: Scope, receive: Receive, send: Send) -> Any:
@@ -92,7 +95,7 @@ class Drain:
                 self._all_closed.set()
 
     def begin(self) -> None:
-        """Tell requests that the server is being stopped, and start to count the timeout.
+        """Notify requests that the server is being stopped, and start the timeout.
 
         Call this in the server's event loop. Calling it again is harmless.
         """
@@ -103,7 +106,10 @@ class Drain:
             self._task = self._event_loop.start(self._run, "drain", None, self._log.complaint)
 
     async def finish(self) -> None:
-        """Wait until no request is open, or the open ones have been given up."""
+        """Wait until no request is open, or the remaining requests have been given up.
+
+        Without a timeout, do not wait.
+        """
         self.begin()
         if self._timeout < math.inf:
             while self._open and not self._is_over:
@@ -112,14 +118,14 @@ class Drain:
             self._hurried.set()
 
     async def break_off(self) -> None:
-        """Cut open requests at once, and wait for them even if the caller is cancelled."""
+        """Cut off open requests at once, and wait for them even if the caller is cancelled."""
         self.hurry()
-        # The wait has a limit, since Ctrl-C may have ended the task that cuts the requests.
+        # The wait has a limit, since Ctrl-C may have ended the task that cuts off the requests.
         with move_on_after(_CUTTING, shield=True):
             await self.finish()
 
     def hurry(self) -> None:
-        """Cut open requests now. Call this in the server's event loop."""
+        """Cut off open requests now. Call this in the server's event loop."""
         self._hurried.set()
 
     async def _run(self) -> None:
@@ -170,7 +176,7 @@ class Drain:
         return not self._open
 
     def _next_closed(self) -> Event:
-        """Return an event that is set when no request is open, or nobody waits any longer."""
+        """Return an event that is set when no request is open, or when requests are given up."""
         if self._all_closed.is_set():
             self._all_closed = Event()
         return self._all_closed
@@ -183,25 +189,26 @@ class Drain:
 
 
 def time_to_close(drain_timeout: float) -> float:
-    """Return the number of seconds after which waiting for open requests is no longer useful."""
+    """Return the number of seconds within which open requests end or are given up."""
     return drain_timeout + _CUTTING
 
 
 def drain_within(
     option: str, limit: float | None, timeout: float, event_loop: EventLoop, log: Log
 ) -> Drain:
-    """Return a :class:`Drain` for a server that has a limit of its own for its requests.
+    """Return a :class:`Drain` for a server that has its own time limit for requests.
 
     :param option: the name of the server's option for this limit
     :param limit: the server's limit in seconds; None if the server waits for ever
-    :param timeout: seconds of the limit that requests have; infinity for no limit
+    :param timeout: seconds after which requests are cut off, within the server's limit; infinity
+        for never
     """
     over = "" if limit is None else f"{timeout:g} of the {in_seconds(limit)} of {option} are over"
     return Drain(timeout, event_loop, log, limit=over)
 
 
 def within(limit: float | None) -> float:
-    """Return a drain timeout that fits into a server's own limit for its requests.
+    """Return a drain timeout that fits into a server's own time limit for requests.
 
     :param limit: the server's limit in seconds; None if the server waits for ever
     :return: the timeout in seconds; infinity for no timeout

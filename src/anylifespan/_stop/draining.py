@@ -1,4 +1,4 @@
-"""How a request can ask whether the server is being stopped, and wait for the stop."""
+"""An event with which requests can detect that the server is being stopped."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ KEY = "anylifespan.draining"
 
 
 class Draining:
-    """Like an event: set when the server is asked to stop, so that open requests can end.
+    """An event that is set when the server is told to stop, so that open requests can end.
 
-    :func:`draining` returns the object for a request. It is never cleared.
+    :func:`draining` returns the event for a request. The event is never cleared.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Draining:
 
 
 def draining(scope: Mapping[str, Any]) -> Draining:
-    """Return the :class:`Draining` of the server that sent this request::
+    """Return the :class:`Draining` event for this request::
 
         async def events(request):
             stop = draining(request.scope)
@@ -43,8 +43,8 @@ def draining(scope: Mapping[str, Any]) -> Draining:
                 yield await next_event()
 
     Under :class:`~anylifespan.LifespanMiddleware` and the servers in ``anylifespan.servers``, the
-    object is set as soon as the server knows that it must stop. Anywhere else, such as in a test,
-    the object is never set, so the application needs no special case.
+    event is set as soon as the server knows that it must stop. Anywhere else, such as in a test,
+    the event is never set, so the application does not need a special case.
 
     :param scope: the scope of an ``http`` or ``websocket`` request
     """

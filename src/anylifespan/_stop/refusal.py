@@ -1,4 +1,4 @@
-"""The answer to a request that is not passed on to the application."""
+"""Responses to requests that are not passed on to the application."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from .._core.application import Receive, Scope, Send
 
 
 def refusal(scope: Scope, why: str, retry_after: int | None = None) -> list[dict[str, Any]]:
-    """Return the messages of a response which says that the application is unavailable for now.
+    """Return the messages of a response that says that the application is unavailable.
 
     :param why: the reason, in one sentence
-    :param retry_after: seconds after which the client may try again; None to leave this out
+    :param retry_after: seconds after which the client may try again; None to omit the header
     """
     kind = "http.response"
     if scope["type"] == "websocket":

@@ -1,4 +1,4 @@
-"""A request that can be cut: it is disconnected, then cancelled, and its response is ended."""
+"""Requests that can be cut off: they are disconnected, then cancelled, and ended properly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .._core.application import Receive, Scope, Send
 from .._core.ctrl_c import protected, unprotected
 from .refusal import refusal
 
-# Seconds that the end of a response may wait for a client that does not read.
+# Seconds that sending the end of a response may take if the client does not read it.
 FLUSH = 1.0
 
 _Messages = list[dict[str, Any]]
@@ -24,7 +24,7 @@ _CLOSE = {"type": "websocket.close", "code": 1012, "reason": STOPPING}
 
 @protected
 class OpenRequest:
-    """A request that is under way.
+    """A request that the application is handling.
 
     :ivar coroutine: the coroutine of the task that runs the request
     """
@@ -65,7 +65,7 @@ class OpenRequest:
             with self._task_scope:
                 returned = await self._call(app)
         except Exception:
-            # The response of an application that fails when it is disconnected would stay open.
+            # If the application fails because it is disconnected, its response would stay open.
             if self._cut and self._ending:
                 await self._end()
             raise
@@ -84,7 +84,7 @@ class OpenRequest:
             scope.cancel()
 
     def cancel(self) -> None:
-        """Cancel the application, but not while it sends a message, which could not be ended."""
+        """Cancel the application, but only after the message that it is sending, if any."""
         self._cancels_after_message = True
         if not self._sending:
             self._task_scope.cancel()
@@ -94,7 +94,10 @@ class OpenRequest:
         self._task_scope.cancel()
 
     async def receive(self) -> Any:
-        """Act as the application's ``receive()``, which returns a disconnect after a cut."""
+        """Act as the application's ``receive()``.
+
+        Return a disconnect once the request has been cut off.
+        """
         if not self._cut:
             scope = CancelScope()
             self._listening.append(scope)
@@ -103,8 +106,9 @@ class OpenRequest:
                     return await self._receive()
             finally:
                 self._listening.remove(scope)
-        # Some applications call receive() again and again, so this is a checkpoint. It is shielded
-        # since others check for a disconnect in a cancel scope that is already cancelled.
+        # Some applications call receive() in a loop, so this must be a checkpoint. The checkpoint
+        # is shielded, since other applications check for a disconnect in a cancel scope that is
+        # already cancelled.
         if self._task_scope.cancel_called:
             await checkpoint()
         else:
@@ -141,7 +145,7 @@ class OpenRequest:
 def _ending_after(message: Any, ending: _Messages | None) -> _Messages | None:
     """Return the messages that would end the response, once this message has been sent.
 
-    :param ending: the messages that would have ended the response before
+    :param ending: the messages that would have ended the response before this message
     """
     kind, _, what = message["type"].rpartition(".")
     if kind == "websocket":

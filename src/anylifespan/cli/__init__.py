@@ -1,4 +1,4 @@
-"""The command ``anylifespan`` and its options, which follow uvicorn's conventions."""
+"""The ``anylifespan`` command and its options, which follow Uvicorn's conventions."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def command() -> None:
 
 
 class _WithErrorsAsJson(click.Command):
-    """A command whose ``--json`` also applies to errors in its arguments."""
+    """A command whose ``--json`` option also applies to usage errors."""
 
     def make_context(self, info_name: Any, args: list[str], *more: Any, **extra: Any) -> Any:
         # Arguments after "--" belong to another command.
@@ -348,14 +348,17 @@ def conform(
 
 
 class _Console(Console):
-    """A console that never ends the process, since the application still has to be shut down."""
+    """A console that does not end the process when a pipe breaks.
+
+    The application still has to be shut down.
+    """
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
 
 
 class _ConsoleHandler(logging.Handler):
-    """Writes the log to the console that also shows the spinner, so that they do not mix."""
+    """Writes the log to the console that also shows the spinner, so that the two do not mix."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -369,7 +372,7 @@ class _ConsoleHandler(logging.Handler):
 
 
 def _console(log_level: str) -> Console:
-    """Return a console for messages, and send the log to it."""
+    """Create a console for messages, and send the log to the console."""
     console = _Console(stderr=True)
     logging.basicConfig(
         level=log_level.upper(),

@@ -1,4 +1,4 @@
-"""``anylifespan check``: runs whole lifespans on each backend, each with a fresh import."""
+"""``anylifespan check``: runs complete lifespans on each backend, in fresh processes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ._result import Failure, LeftBehind, Result
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an application must do to pass the check.
+    """The conditions under which an application passes the check.
 
-    :ivar everywhere: whether the application must run on every backend, or on at least one
-    :ivar strict: whether it is a failure to leave something behind
+    :ivar everywhere: whether the application must run on every backend, instead of at least one
+    :ivar strict: whether leaks make the check fail
     :ivar max_startup: seconds that the startup may take; None for no limit
     """
 
@@ -55,7 +55,7 @@ class Verdict:
 
 
 class Check:
-    """Checks the application on each backend, and prints how it went.
+    """Checks the application on each backend, and prints the results.
 
     :param order: what to run on each backend
     :param repeat: how many lifespans to run while looking for leaks; None for one lifespan, without
@@ -85,7 +85,7 @@ class Check:
         """Run the check, and print the results.
 
         :return: the exit status
-        :raises click.UsageError: if there is no such application, or an option is not valid
+        :raises click.UsageError: if the application cannot be loaded, or an option is not valid
         """
         results = [self.lifespans_on(backend) for backend in self.backends]
         ok = self.verdict.judge(results)
@@ -164,7 +164,7 @@ def _print_out(line: str) -> None:
 
 
 def _merged(result: Result, another: Result) -> Result:
-    """Merge the results of lifespans in one process and then in another."""
+    """Merge the results of lifespans that ran in one process and then in another one."""
     alike: dict[Any, LeftBehind] = {}
     for one in [*(result.left_behind or ()), *(another.left_behind or ())]:
         places = tuple(tuple(place.items()) for place in one.where)

@@ -43,10 +43,10 @@ class Result:
 class Conformance:
     """Judges cases, and compares each verdict with the expected failures.
 
-    :ivar judge: judges the cases of one scenario
+    :ivar judge: the function that judges the cases of one scenario
     :ivar chosen: the cases to judge
     :ivar expected: the names of the cases that are expected to fail
-    :ivar strict: whether failures of advised cases count, too
+    :ivar strict: whether the command also fails if an advised case fails
     :ivar jobs: how many scenarios to run at a time
     """
 
@@ -100,7 +100,7 @@ def choose(patterns: Sequence[str], command: Sequence[str]) -> list[Case]:
     :raises click.UsageError: if a pattern matches no case
     """
     chosen = [case for case in cases if (case.for_servers if command else case.for_drivers)]
-    if command and not any("{workers}" in part for part in command):
+    if not any("{workers}" in part for part in command):
         chosen = [case for case in chosen if case.scenario.workers == 1]
     for pattern in patterns:
         if not any(_fits(case, pattern) for case in chosen):
@@ -131,9 +131,12 @@ def check_command(command: Sequence[str]) -> None:
 
 
 def read_expected(path: str | None) -> frozenset[str]:
-    """Return the names in a file of expected failures, one per line, with comments after ``#``.
+    """Read the names of the cases that are expected to fail from a file.
 
-    :raises click.UsageError: if there is no case with one of the names
+    Each line contains one name. A ``#`` starts a comment.
+
+    :param path: the path of the file; None if no case is expected to fail
+    :raises click.UsageError: if a name in the file is not the name of a case
     """
     if path is None:
         return frozenset()

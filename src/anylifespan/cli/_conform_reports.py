@@ -1,4 +1,4 @@
-"""Reports of the results of cases, for people, programs, CI services and web pages."""
+"""Reports conformance results to people, programs, CI services and web pages."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ _COUNTED = {
 
 
 def print_report(console: Console, results: Sequence[Result], *, all_details: bool) -> None:
-    """Print the results by topic.
+    """Print the results, grouped by topic.
 
-    Failures are printed with what was expected, what was seen, and the last lines of the output.
+    For each failure, the expected behaviour, the observed behaviour and the last lines of the
+    output are printed.
 
     :param all_details: whether to print details of skipped cases and expected failures, too
     """
@@ -103,7 +104,7 @@ def _judged(counts: Counter[str]) -> int:
 
 
 def summary(results: Iterable[Result]) -> dict[str, Counter[str]]:
-    """Return the number of cases with each standing, by strength."""
+    """Return the number of cases with each standing, for each strength."""
     counts: dict[str, Counter[str]] = {}
     for result in results:
         counts.setdefault(str(result.case.strength), Counter())[result.standing] += 1
@@ -111,7 +112,7 @@ def summary(results: Iterable[Result]) -> dict[str, Counter[str]]:
 
 
 def print_list(console: Console, cases: Iterable[Case]) -> None:
-    """Print all cases, and what each case expects."""
+    """Print all cases, with the behaviour that each case expects."""
     for topic, group in groupby(cases, lambda case: case.topic):
         console.print(Text(topic, "bold"))
         for case in group:
@@ -153,8 +154,8 @@ def to_json(what: str, results: Sequence[Result], *, ok: bool) -> dict[str, Any]
 def to_junit(what: str, results: Sequence[Result]) -> str:
     """Return the results as JUnit XML, which CI services read.
 
-    Results that count are failures, and cases that could not be judged are errors. All other cases
-    that have not passed are skipped.
+    Results that make the command fail are reported as failures, and cases that could not be judged
+    as errors. All other cases that have not passed are reported as skipped.
     """
     suite = ElementTree.Element(
         "testsuite",
@@ -187,7 +188,7 @@ def _is_skipped(result: Result) -> bool:
 
 
 def _printable(text: str) -> str:
-    """Return the text without the characters that XML cannot hold."""
+    """Return the text without the characters that XML does not allow."""
     return "".join(one for one in text if one in "\t\n" or one >= " ")
 
 

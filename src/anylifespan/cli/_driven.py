@@ -28,7 +28,7 @@ _END = 2.0  # seconds that the process has to end, once the driver was given up
 
 @dataclass(frozen=True)
 class DriverProcess:
-    """Judges the cases of a scenario, whatever the driver does to its process.
+    """Judges a scenario's cases in another process, in case the driver ends or blocks its process.
 
     :ivar driver: ``"package.module:attribute"``
     :ivar app_dir: the directory to import the driver from
@@ -69,7 +69,7 @@ class DriverProcess:
         return process.wait_ended(self.patience + _END)
 
     def main(self, results: Path) -> None:
-        """Run the driver in the new process, and write the verdicts to a file."""
+        """Run the driver, and write the verdicts to a file. Call this in the new process."""
         try:
             driver = load_app(self.driver, factory=False, app_dir=self.app_dir, what="DRIVER")
         except click.UsageError as exc:

@@ -1,4 +1,4 @@
-"""Runs lifespans in a fresh process, and reports whatever the application does to it."""
+"""Runs lifespans in a fresh process, and also reports if the application ends or blocks it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ._lifespans import END as END_OF_LOOP
 from ._order import Letters, News, Order
 from ._result import Failure, Result
 
-# The program copies this process's path before it imports anything else. With -c, the current
-# directory comes first in the path, and modules in it would replace Python's own.
+# The program copies this process's sys.path before it imports anything else. With -c, the current
+# directory comes first in sys.path, and modules in that directory would shadow Python's own.
 _PROGRAM = """
 import sys
 sys.path[:] = sys.argv.pop().split("\\n")
@@ -30,8 +30,8 @@ main(sys.argv[1])
 _INTERVAL = 0.05
 # Seconds that a process may take to end, once everything is done.
 _END = 5.0
-# Seconds beyond a limit after which the whole process must be blocked. Otherwise it would have
-# abandoned the application, and its own watchdog would have ended it.
+# If a limit is exceeded by this many seconds, the whole process must be blocked. Otherwise, the
+# process would have abandoned the application, and its own watchdog would have ended the process.
 _PATIENCE = PATROL + END_OF_LOOP + 2
 
 Write = Callable[[str], object]
@@ -103,7 +103,7 @@ def _wait(
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Exit with SystemExit at a signal, so that other processes are cleaned up.
+    """Raise SystemExit on SIGTERM or SIGHUP, so that other processes are cleaned up.
 
     A process in a session of its own does not end when this process ends.
     """
@@ -128,7 +128,7 @@ def _joined(readers: list[threading.Thread]) -> bool:
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:
-    """Interrupt the application's process, since only this process has received Ctrl-C."""
+    """Interrupt the application's process, which has not received Ctrl-C, and wait for its end."""
     if sys.platform != "win32":
         process.send_signal(signal.SIGINT)
     with suppress(subprocess.TimeoutExpired):

@@ -38,7 +38,7 @@ _SWITCH_INTERVAL = 0.001
 
 
 def main(directory: str) -> None:
-    """Carry out the order in a directory.
+    """Read the order from a directory, and run the lifespans.
 
     :param directory: the directory of the :class:`Letters`
     """
@@ -69,13 +69,13 @@ class _Lifespans:
     def run(self) -> None:
         order = self.order
         load = partial(load_app, order.app, factory=order.factory, app_dir=order.app_dir)
-        # Mode "on" distinguishes an application that raises in its startup from one without
-        # lifespan support.
+        # Mode "on" distinguishes an application that raises in its startup from an application
+        # without lifespan support.
         mode = "off" if order.options["mode"] == "off" else "on"
         target = Target(order.app, load, order.options)
         with self.end_of_process_noted():
             try:
-                # Outside of the event loop, since a factory may run an event loop of its own.
+                # Do this outside the event loop, since a factory may run an event loop of its own.
                 managers = [target.new_manager(mode=mode) for _ in range(order.lifespans)]
             except click.UsageError as exc:
                 self.news.usage_error = exc.format_message()
@@ -181,9 +181,9 @@ class _Lifespans:
 
 @contextmanager
 def errors_noted(errors: list[dict[str, str]]) -> Iterator[None]:
-    """Record what is logged as an error by any logger, whatever handles the message.
+    """Record the errors that any logger except this library's own logs, however they are handled.
 
-    Many frameworks only log errors in a startup, and continue.
+    Many frameworks only log errors during the startup, and continue.
     """
     handle = logging.Logger.handle
 

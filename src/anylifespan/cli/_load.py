@@ -15,13 +15,14 @@ from .._core.frames import own_traceback
 
 
 def load_app(name: str, *, factory: bool, app_dir: str, what: str = "APP") -> Any:
-    """Import the application, or another object that ``module:attribute`` names.
+    """Import the application or other object that ``module:attribute`` names.
 
     :param name: ``module:attribute``; the attribute may be dotted
-    :param factory: whether to call the object, and return what it returns
+    :param factory: whether to call the object, and return the result
     :param app_dir: the directory to look in first
     :param what: the name of the argument, for error messages
-    :raises click.UsageError: if the object cannot be imported, or the factory cannot be called
+    :raises click.UsageError: if the object cannot be imported, or the factory cannot be called or
+        raises an exception
     """
     module_name, _, attributes = name.partition(":")
     if not module_name or not attributes:

@@ -1,4 +1,4 @@
-"""What the command orders from a process of its own, and the news that the process sends."""
+"""The order that the command sends to a fresh process, and the news that the process sends back."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class News:
     """The latest news from the process that runs the lifespans.
 
     :ivar doing: what the process is doing, such as ``"startup"``
-    :ivar limit: seconds that this may take; None for no limit
-    :ivar since: when this started, by the monotonic clock, which all processes share
-    :ivar usage_error: why nothing can be run
-    :ivar ended_at: where the application ended the process
-    :ivar is_over: whether everything is done, except that the process has not ended yet
+    :ivar limit: seconds that the current step may take; None for no limit
+    :ivar since: when the current step started, by the monotonic clock, which all processes share
+    :ivar usage_error: the error message if nothing can be run
+    :ivar ended_at: the frames in which the application ended the process
+    :ivar is_over: whether everything is done, although the process may not have ended yet
     """
 
     result: Result
@@ -60,7 +60,7 @@ class News:
 
 
 class Letters:
-    """A directory in which one process writes the order, and the other process writes its news."""
+    """A directory where one process writes the order, and the other process writes the news."""
 
     def __init__(self, directory: str) -> None:
         self._order = Path(directory, "order")

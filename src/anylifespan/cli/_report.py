@@ -1,4 +1,4 @@
-"""Prints the results of a check, for people and as annotations for GitHub."""
+"""Prints a check's results for people, and as annotations for GitHub."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .._diagnosis.leaks import Leak
 from .._diagnosis.profile import Line
 from ._result import LeftBehind, Phase, Place, Result
 
-# How many keys of a state are shown, and how many logged errors.
+# How many keys of a state, and how many logged errors, are shown.
 _KEYS = 6
 _LOGGED = 3
-# The number of lines shown of a profile, the fewest seconds shown, and the width of the bars.
+# For a profile: the most lines shown, the fewest seconds shown, and the width of the bars.
 _PROFILED = 10
 _SHORT = 0.001
 _BAR = 12
@@ -48,7 +48,7 @@ def print_table(console: Console, results: list[Result]) -> None:
 
 
 def print_details(console: Console, result: Result) -> None:
-    """Print everything else about the result on a backend."""
+    """Print the details of a result that are not in the table."""
     if result.needs is not None:
         _print_need(console, result)
         return
@@ -191,7 +191,7 @@ def _print_left_behind(console: Console, result: Result) -> None:
 
 
 def _name(one: LeftBehind, result: Result) -> str:
-    """Return the name of a leak, and how often it occurred if there were several lifespans.
+    """Return a leak's name and, if there were several lifespans, how often the leak occurred.
 
     A leak that grows with each lifespan is worse than a leak that occurs once.
     """
@@ -201,7 +201,7 @@ def _name(one: LeftBehind, result: Result) -> str:
 
 
 def _keys(state: list[str]) -> str:
-    """Return the keys of a state, as many as can be read at a glance."""
+    """Return the first few keys of a state, and how many more there are."""
     more = len(state) - _KEYS
     return ", ".join(state[:_KEYS]) + (f" and {more} more" if more > 0 else "")
 

@@ -28,10 +28,10 @@ class Phase:
 
 @dataclass
 class Failure:
-    """Why a lifespan failed, in words.
+    """A description of a lifespan's failure.
 
     :ivar where: the frames in which the application was waiting or blocked
-    :ivar at: the line of the user's own code that the failure is about
+    :ivar at: the innermost line of the user's own code at which the failure occurred, if any
     """
 
     error: str
@@ -71,7 +71,7 @@ class Failure:
 
     @property
     def in_a_line(self) -> str:
-        """The failure in one line."""
+        """A description of the failure in one line."""
         text = self.message.partition("\n")[0]
         if self.at is None:
             return text
@@ -80,9 +80,9 @@ class Failure:
 
 @dataclass
 class LeftBehind:
-    """Something that the application left behind, and how often.
+    """A leak, and how many times it occurred.
 
-    :ivar times: how often, in all lifespans taken together
+    :ivar times: how many times the leak occurred in all lifespans together
     """
 
     kind: str
@@ -114,10 +114,10 @@ class Result:
     """The result of the lifespans on one backend, with the phases of the last lifespan.
 
     :ivar lifespans: how many lifespans were started
-    :ivar only_once: why the application can be started only once in a process, if that is so
-    :ivar needs: the backend that the application needs, if failing on this one is acceptable
+    :ivar only_once: why the application cannot be started twice in a process; None if it can be
+    :ivar needs: the backends that the application needs, if it may fail on this backend
     :ivar logged: the errors logged in the startup, each with its logger and message
-    :ivar held_up: whether the application kept its process from ending, so that it was killed
+    :ivar held_up: whether the application kept the process from ending, so the process was killed
     :ivar profile: for each phase, the lines where the last lifespan spent its time
     """
 

@@ -36,12 +36,12 @@ class _Run:
         self.messages = messages
         self.failure: Failure | None = None
         self.watchdog = Watchdog(self.give_up)
-        # An event loop that is blocked has the same time to notice a signal.
+        # When a signal arrives, a blocked event loop has the same time to notice it.
         self.signals = Signals(lambda: self.watchdog.expect_by(_END))
 
     def run(self) -> int:
         with self.signals:
-            # Outside of the event loop, since a factory may run an event loop of its own.
+            # Do this outside the event loop, since a factory may run an event loop of its own.
             manager = self.target.new_manager()
             status = run_on(self.backend, partial(self.watched, manager))
         self.watchdog.expect_by(None)

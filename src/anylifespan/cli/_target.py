@@ -31,7 +31,7 @@ class Target:
     def new_manager(self, **options: Any) -> LifespanManager:
         """Create a manager for one lifespan of the application.
 
-        :raises click.UsageError: if there is no such application, or an option is not valid
+        :raises click.UsageError: if the application cannot be loaded, or an option is not valid
         """
         app = self.load()
         try:
@@ -42,6 +42,6 @@ class Target:
 
 
 def run_on(backend: str, function: Callable[[], Awaitable[T]]) -> T:
-    """Run a coroutine function in an event loop of a backend."""
+    """Run an asynchronous function in a backend's event loop, and return its result."""
     name, options = BACKENDS[backend]
     return anyio.run(function, backend=name, backend_options=options)

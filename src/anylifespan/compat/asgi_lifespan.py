@@ -18,19 +18,19 @@ from ..errors import LifespanError, LifespanUnsupported
 
 
 class LifespanNotSupported(LifespanUnsupported):
-    """The application has no lifespan."""
+    """Raised if the application has no lifespan."""
 
 
 @protected
 class LifespanManager:
     """Runs an application's lifespan: ``async with LifespanManager(app) as manager``.
 
-    In the block, the application has started, and ``manager.app`` answers requests.
+    Inside the block, the application is serving, and ``manager.app`` handles requests.
 
     This manager works like the one in asgi-lifespan, with some fixes. Among other things, the
     application is shut down even after an exception in the block, each request has its own copy of
-    the state, and a crash of the application ends the wait for its answer. The page "Migrating"
-    lists all differences.
+    the state, and if the application crashes, the block does not wait for a response forever. The
+    page "Migrating" lists all differences.
 
     :param app: an ASGI application
     :param startup_timeout: seconds the startup may take; None for no limit
@@ -38,7 +38,7 @@ class LifespanManager:
     :raises LifespanNotSupported: on entry, if the application has no lifespan
     :raises TimeoutError: on entry or exit, if the startup or the shutdown times out
     :raises Exception: on entry or exit, if the application raises this exception. If a task group
-        has put it into an exception group, it is raised on its own
+        has wrapped the exception in a group, the exception itself is raised
     :raises LifespanError: if the application reports a failure and raises no exception
     """
 
@@ -56,7 +56,7 @@ class LifespanManager:
 
     @property
     def app(self) -> ASGI3App:
-        """The application for a client to call. Requests have the lifespan's state."""
+        """The application for a client to call. Requests receive the lifespan's state."""
         return self._manager.app
 
     async def __aenter__(self) -> LifespanManager:

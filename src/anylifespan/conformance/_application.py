@@ -1,8 +1,9 @@
-"""The application that all cases use, in plain ASGI without dependencies, on asyncio and trio.
+"""The application that all cases use, in plain ASGI without dependencies, for asyncio and trio.
 
 A server imports a copy of this file, so the file must work on its own, in whatever environment the
 server has. The application's behaviour is chosen by name. Where the kit decides when the
-application continues, the application waits for a flag. The application notes everything it sees.
+application continues, the application waits for a flag. The application writes a note about
+everything that happens to it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ variable: ContextVar[str] = ContextVar("variable", default="")
 
 
 class Files:
-    """Notes and flags in a directory that all workers of a server share."""
+    """Notes and flags in a directory that all of a server's workers share."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
@@ -40,7 +41,7 @@ class Files:
         return os.path.exists(os.path.join(self._directory, flag))
 
     def take(self, flag: str) -> bool:
-        """Clear a flag, so that only one worker takes it, and return whether it was set."""
+        """Clear a flag and return whether it was set, so that only one worker takes the flag."""
         try:
             os.unlink(os.path.join(self._directory, flag))
         except FileNotFoundError:
@@ -51,7 +52,7 @@ class Files:
 class Application:
     """An ASGI 3 application whose lifespan has one of several behaviours.
 
-    :param behaviour: the name of one of :data:`LIFESPANS`
+    :param behaviour: a key of :data:`LIFESPANS`
     :param files: the application's notes and flags
     """
 
@@ -131,7 +132,7 @@ class Application:
 
 
 class Lifespan:
-    """One call with the lifespan scope, which notes all events and messages."""
+    """A call of the application with the lifespan scope, which records all events and messages."""
 
     def __init__(self, app: Application, scope: Any, receive: Any, send: Any) -> None:
         self.scope = scope
@@ -412,7 +413,7 @@ def _is_run_by(trio: Any) -> bool:
 def _event_loop() -> Any:
     """Return an object that identifies the running event loop.
 
-    An id would not do, because another event loop may have the same id later.
+    An id would not be enough, because another event loop may have the same id later.
     """
     backend = _backend()
     if backend.__name__ == "trio":

@@ -1,4 +1,4 @@
-"""Cases, and how they judge what happened in a scenario."""
+"""Cases, and how they judge the record of a scenario."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._play import drive
 from ._record import Record
 from ._scenario import Scenario
 
-# Seconds to wait for a server or a driver before it counts as hanging.
+# Seconds to wait for a server or a driver before it is considered to be hanging.
 PATIENCE = 8.0
 
 _ASGI = "https://asgi.readthedocs.io/en/latest/specs"
@@ -23,8 +23,8 @@ class Strength(Enum):
 
     A required case comes from the specification. Failing it is a fault, even where the
     specification says "should". An advised case comes from this library, where the specification
-    is silent or leaves the choice open. An informative case reports how an implementation reads
-    the specification, where more than one reading is right.
+    is silent or leaves the choice open. An informative case reports how an implementation
+    interprets the specification, where more than one interpretation is correct.
     """
 
     REQUIRED = "required"
@@ -39,8 +39,8 @@ class Strength(Enum):
 class Source:
     """The text that a case is based on.
 
-    :ivar text: the section, with its verb, if any
-    :ivar url: the section's address, if any
+    :ivar text: the name of the section, with its verb, if any
+    :ivar url: the URL of the section, if any
     """
 
     text: str
@@ -90,8 +90,8 @@ class Verdict:
 
     :ivar outcome: ``"passed"``, ``"failed"``, ``"skipped"`` if the case does not apply, or
         ``"error"`` if the case could not be judged
-    :ivar seen: what was seen instead of what was expected, or why the case was not judged
-    :ivar output: what was written and logged in the case's scenario
+    :ivar seen: the behaviour that was seen instead, or the reason why the case was not judged
+    :ivar output: the output and log messages of the case's scenario
     """
 
     case: Case
@@ -101,7 +101,7 @@ class Verdict:
 
 
 class Failed(Exception):
-    """Raised if a case fails, with what was seen instead."""
+    """Raised if a case fails, with the behaviour that was seen instead."""
 
     outcome: Outcome = "failed"
 
@@ -123,12 +123,12 @@ Judge = Callable[[Record], None]
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that servers and drivers are expected to do.
+    """One behaviour that is expected of servers and drivers.
 
     :ivar name: ``"topic.what-is-expected"``, which stays the same from release to release
-    :ivar sentence: what is expected
-    :ivar strength: whether the specification requires what is expected
-    :ivar source: where the case comes from
+    :ivar sentence: the expected behaviour
+    :ivar strength: whether the specification requires the expected behaviour
+    :ivar source: the text that the case is based on
     :ivar for_servers: whether the case can judge servers
     :ivar for_drivers: whether the case can judge drivers
     """
@@ -150,7 +150,7 @@ class Case:
         return self.name.partition(".")[0]
 
     def verdict(self, record: Record) -> Verdict:
-        """Judge what happened in the case's scenario."""
+        """Judge the record of the case's scenario."""
         outcome: Outcome = "passed"
         seen = ""
         try:
@@ -166,10 +166,10 @@ class Case:
         :param driver: a callable that takes an application and returns an asynchronous context
             manager, which yields an object with ``app`` and ``state``
         :param patience: seconds that the driver may take
-        :return: the verdict, which is ``"passed"``, or ``"skipped"`` because the driver does not
-            offer the state
-        :raises AssertionError: if the driver does not do what is expected; the message says what
-            the driver did instead
+        :return: the verdict, whose outcome is ``"passed"``, or ``"skipped"`` if the case does not
+            apply, for example because the driver does not offer the state
+        :raises AssertionError: if the driver does not behave as expected; the message says what the
+            driver did instead
         :raises ValueError: if the case is not for drivers
         """
         if not self.for_drivers:
@@ -195,7 +195,9 @@ def case(
     servers: bool = True,
     drivers: bool = True,
 ) -> Callable[[Judge], Judge]:
-    """Create a case from a judging function, whose docstring says what is expected.
+    """Return a decorator that registers a judging function as a case.
+
+    The function's docstring becomes the case's ``sentence``.
 
     :param servers: whether the case judges servers, if the scenario is for servers
     :param drivers: whether the case judges drivers, if the scenario is for drivers
@@ -232,7 +234,7 @@ def expect(condition: object, seen: str) -> None:
         raise Failed(seen)
 
 
-# What must have happened before a case can be judged
+# Conditions for judging a case
 
 
 def _whole(record: Record) -> None:
@@ -249,7 +251,7 @@ def answered(record: Record) -> None:
 def called(record: Record) -> None:
     """Require that the lifespan was run.
 
-    If it was not, only one case reports that, and the others are skipped.
+    If the lifespan was not run, only one case reports this, and the other cases are skipped.
     """
     if not record.lifespans:
         answered(record)

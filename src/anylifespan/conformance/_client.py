@@ -13,10 +13,10 @@ def connection_to(port: int, timeout: float) -> http.client.HTTPConnection:
 
 
 def get(connection: http.client.HTTPConnection, path: str) -> int:
-    """Send a GET request, read the whole response, and return its status.
+    """Send a GET request, read the complete response, and return the status.
 
     :raises OSError: if there is no response
-    :raises http.client.HTTPException: if the response is broken off
+    :raises http.client.HTTPException: if the response is cut off
     """
     connection.request("GET", path)
     response = connection.getresponse()

@@ -12,15 +12,15 @@ from ._application import TICK
 from ._record import Record
 
 Driver = Callable[[Any], AbstractAsyncContextManager[Any]]
-# What is done inside the driver's block.
+# A function that runs inside the driver's block.
 Body = Callable[["Driven"], Awaitable[None]]
 Cancel = Callable[[], None]
-# The flags "go", "stop" and "answer" count as set after this many looks.
+# The flags "go", "stop" and "answer" are treated as set after this many checks of any flag.
 _LOOKS = 20
 
 
 class Memory:
-    """Notes and flags of an application in the same process."""
+    """The notes and flags of an application that runs in this process."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -45,10 +45,10 @@ class Memory:
 
 
 class Driven:
-    """An application inside the driver's block.
+    """The application that is running inside the driver's block.
 
     :param running: the object that the driver has yielded, with ``app`` and ``state``
-    :ivar cancel: cancels the code that has entered the driver
+    :ivar cancel: a function that cancels the code that has entered the driver
     :ivar patience: seconds to wait for the application to note something
     """
 

@@ -1,4 +1,4 @@
-"""Run the scenarios of cases side by side, and judge what happened."""
+"""Run the cases' scenarios in parallel, and judge the results."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ._case import Case, Verdict
 from ._play import play
 from ._process import Processes, sigint_not_ignored
 
-# Judges cases that share a scenario, with a process that is added to the running processes.
+# A function that judges cases that share a scenario. It adds its process to the running processes.
 Judge = Callable[[Sequence[Case], Processes], list[Verdict]]
 
 
 class CannotRun(Exception):
-    """The server or driver cannot be run at all."""
+    """Raised if the server or driver cannot be run at all."""
 
 
 def judge(cases: Iterable[Case], judge_together: Judge, *, jobs: int) -> Iterator[Verdict]:
-    """Judge cases, and yield each verdict as soon as there is one.
+    """Judge cases, and yield each verdict as soon as it is known.
 
     :param jobs: how many scenarios are run at the same time
     :raises CannotRun: if the server or driver cannot be run at all
@@ -39,9 +39,9 @@ def judge(cases: Iterable[Case], judge_together: Judge, *, jobs: int) -> Iterato
 
 
 def of_server(command: Sequence[str], *, patience: float) -> Judge:
-    """Return a function that judges cases with a server, which a command starts.
+    """Return a function that judges cases with a server that a command starts.
 
-    :param patience: seconds to wait for the server before it counts as hanging
+    :param patience: seconds to wait for the server before it is considered to be hanging
     """
 
     def judge_together(cases: Sequence[Case], among: Processes) -> list[Verdict]:

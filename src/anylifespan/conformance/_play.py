@@ -23,7 +23,7 @@ def play(command: Sequence[str], scenario: Scenario, patience: float, among: Pro
     """Put a server through a scenario.
 
     :param command: the server's command, with the fields that :class:`Server` fills in
-    :param patience: seconds to wait for the server before it counts as hanging
+    :param patience: seconds to wait for the server before it is considered to be hanging
     :param among: the running processes, to which the server is added
     :raises OSError: if the command cannot be run
     """
@@ -88,7 +88,7 @@ async def drive(driver: Driver, scenario: Scenario, patience: float) -> Record:
 
 @contextmanager
 def _captured() -> Iterator[StringIO]:
-    """Capture what is written and logged inside the block."""
+    """Capture the output and log messages of the block."""
     output = StringIO()
     handler = logging.StreamHandler(output)
     root = logging.getLogger()

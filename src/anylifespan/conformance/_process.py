@@ -1,4 +1,4 @@
-"""A server process, with all the processes that it starts."""
+"""A server's or driver's process, with all the processes that it starts."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ._client import HOST, TICK
 
 # Seconds for operations that do not take long, even on the slowest machine.
 LIMIT = 30.0
-# Seconds for processes to notice that the process which started them has ended.
+# Seconds for processes to notice that the process that started them has ended.
 _STRAGGLERS = 5.0
 
 
 @contextmanager
 def sigint_not_ignored() -> Iterator[None]:
-    """Start processes inside the block with the SIGINT handling that they have in a terminal.
+    """Have processes that are started inside the block handle SIGINT as they do in a terminal.
 
     A shell starts its background jobs with SIGINT ignored. The processes that a job starts would
-    inherit that, and some servers would then ignore SIGINT, too.
+    inherit this setting, and some servers would then ignore SIGINT, too.
     """
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if not ignored or threading.current_thread() is not threading.main_thread():
@@ -40,7 +40,7 @@ def sigint_not_ignored() -> Iterator[None]:
 
 
 class Processes:
-    """The running processes, whichever threads wait for them."""
+    """The running processes, which are started and waited for in several threads."""
 
     def __init__(self) -> None:
         self._running: set[Process] = set()
@@ -55,16 +55,16 @@ class Processes:
         self._running.discard(process)
 
     def kill(self) -> None:
-        """Kill all processes, even those that are added later, so that no thread has to wait."""
+        """Kill all processes, including any that are added later, so that no thread has to wait."""
         self._are_killed = True
         for process in tuple(self._running):
             process.kill_group()
 
 
 class Process:
-    """A running process, and everything that it has written.
+    """A running process and its output.
 
-    :param among: the running processes, to which this one is added
+    :param among: the running processes, to which this process is added
     :param directory: the working directory, if not the current one
     :ivar output: the lines that the process has written so far
     :raises OSError: if the command cannot be run
@@ -117,7 +117,7 @@ class Process:
         return status
 
     def leaves_processes(self) -> bool:
-        """Return whether processes that this one has started are still running.
+        """Return whether processes that this process has started are still running.
 
         The processes have a few seconds to notice that this process has ended.
         """
@@ -145,10 +145,10 @@ class Process:
 
 
 class Port:
-    """A free TCP port, which no other instance uses until it is given back.
+    """A free TCP port that no other instance uses until the port is given back.
 
-    The port is below the range from which systems choose ports for outgoing connections. A
-    connection could otherwise take the port before the server does.
+    The port is below the range from which systems choose ports for outgoing connections.
+    Otherwise, such a connection could take the port before the server does.
 
     :ivar number: the port
     """
@@ -156,7 +156,8 @@ class Port:
     def __init__(self) -> None:
         while True:
             self.number = random.randrange(20_000, 32_000)  # noqa: S311 - it need not be secret
-            # While held for UDP, the port stays free for TCP, and other instances do not choose it.
+            # While this holds the port for UDP, other instances do not choose the port, and it
+            # stays free for TCP.
             self._held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             try:
                 self._held.bind((HOST, self.number))

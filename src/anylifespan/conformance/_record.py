@@ -1,4 +1,4 @@
-"""What happened in a scenario, as plain data."""
+"""The record of a scenario, as plain data."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ Note = dict[str, Any]
 
 @dataclass
 class Record:
-    """What the application noted, and what was seen from outside.
+    """The application's notes, and observations from outside the application.
 
-    :ivar notes: what the application noted, in order
+    :ivar notes: the application's notes, in order
     :ivar came_up: whether requests were answered, or the driver was entered
-    :ivar answers: the status of each response, by the path of its request; None if the request
-        was not answered
-    :ivar ended: whether the server or driver has ended, and need not be killed
-    :ivar failed: whether the server's exit status was a failure, or the driver raised
-    :ivar how: how the server or driver ended, in words
-    :ivar seen: what else was seen, by name
+    :ivar answers: the status of each response, by the path of the request; None if the request was
+        not answered
+    :ivar ended: whether the server or driver has ended without having to be killed
+    :ivar failed: whether the server's exit status was a failure, or the driver raised an exception
+    :ivar how: a description of how the server or driver ended
+    :ivar seen: other observations, by name
     :ivar left: whether processes were left running
-    :ivar broken_off: why a server could not be put through the whole scenario
-    :ivar output: what the server or driver wrote and logged, with its exceptions
+    :ivar broken_off: why a server could not be put through the complete scenario, if it could not
+    :ivar output: the output and the log of the server or driver, including its exceptions
     """
 
     notes: list[Note] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Record:
     output: str = ""
 
     def noted(self, what: str, **details: Any) -> list[Note]:
-        """Return the notes of a kind that have these details."""
+        """Return the notes of this kind that have these details."""
         return [
             note
             for note in self.notes
@@ -62,6 +62,6 @@ class Record:
         return bool(self.noted("sent", type=kind))
 
     def position(self, what: str, **details: Any) -> int | None:
-        """Return the index of the first such note among all notes, or None if there is none."""
+        """Return the index of the first note with these details; None if there is no such note."""
         found = self.noted(what, **details)
         return self.notes.index(found[0]) if found else None

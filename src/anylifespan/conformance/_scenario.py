@@ -1,4 +1,4 @@
-"""The scenarios that servers and drivers are put through, before cases judge what happened.
+"""The scenarios that servers and drivers are put through, before cases judge the results.
 
 A scenario is for servers, for drivers, or for both. Several cases can share a scenario, which is
 then run only once.
@@ -16,13 +16,13 @@ from ._server import Server
 
 @dataclass(frozen=True)
 class Scenario:
-    """How the application behaves, and what is done with a server or inside a driver's block.
+    """The application's behaviour, and the steps to take with a server or inside a driver's block.
 
-    :ivar behaviour: the name of the behaviour of the application's lifespan
-    :ivar early: what is done with a server that has just been started
-    :ivar play: what is done with a server that answers requests; None if the server need not
-        answer requests
-    :ivar body: what is done inside the driver's block; None if the scenario is not for drivers
+    :ivar behaviour: the name of the lifespan's behaviour
+    :ivar early: called with a server that has just been started
+    :ivar play: called with a server that answers requests; None if the server need not answer
+        requests
+    :ivar body: called inside the driver's block; None if the scenario is not for drivers
     :ivar workers: how many workers the server should have
     :ivar cancelled_after: seconds after which the code that enters the driver is cancelled
     """

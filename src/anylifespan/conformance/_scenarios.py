@@ -1,4 +1,4 @@
-"""All scenarios, and the functions that do something with a server or inside a driver's block."""
+"""All scenarios, and the functions that they call with a server or inside a driver's block."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def wait_called(server: Server) -> None:
 def _ask_too_early(server: Server) -> None:
     wait_called(server)
     server.record.seen["took connections"] = server.takes_connections()
-    # If the server ends meanwhile, that is a fault, too.
+    # A server that ends in the meantime is at fault, too.
     server.wait_until(lambda: server.answers("/early", MOMENT), MOMENT)
     server.set("go")
     server.wait_noted("sent", type="lifespan.startup.complete")
@@ -310,7 +310,7 @@ WORKERS_FAIL = Scenario("fails to start", play=_stop, workers=2)
 WORKER_CRASHES = Scenario("crashes", early=wait_for_both, play=_worker_crashes, workers=2)
 
 
-# What the code that enters a driver does
+# Errors and cancellations in the code that enters a driver
 
 ERROR = ValueError("conformance: the body failed")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._websocket import WebSocket
 
 MODULE = "lifespan_conformance"
-# Seconds for one request while the server starts, since it may have bound its port long before.
+# Seconds for one request while the server starts. It may bind its port long before it answers.
 _TRY = 2.0
 
 _APP = """\
@@ -43,9 +43,9 @@ class Server:
 
     :param command: the command to run; ``{app}``, ``{host}``, ``{port}``, ``{workers}`` and
         ``{directory}`` are filled in
-    :param behaviour: the name of the behaviour of the application's lifespan
+    :param behaviour: the name of the lifespan's behaviour
     :param workers: how many workers the server should have
-    :param patience: seconds to wait for the server before it counts as hanging
+    :param patience: seconds to wait for the server before it is considered to be hanging
     :param among: the running processes, to which the server is added
     :ivar record: the record of what happens
     :ivar patience: the parameter ``patience``
@@ -138,8 +138,9 @@ class Server:
     def comes_up(self) -> bool:
         """Wait until the server answers requests, and return whether it does.
 
-        The limit is ``patience``, counted from the first call of the application. A server that
-        binds its port first keeps requests waiting, so requests are sent again and again.
+        The limit is ``patience`` seconds from the first call of the application. A server that
+        binds its port early keeps requests waiting, so each request has a short timeout, and is
+        sent again.
         """
         deadline = time.monotonic() + LIMIT
         is_asked = False
@@ -161,7 +162,7 @@ class Server:
         return self.record.came_up
 
     def answers(self, path: str, timeout: float) -> bool:
-        """Return whether the server answers a request within ``timeout`` seconds."""
+        """Return whether the server answers a request with status 200 before the timeout."""
         with closing(connection_to(self.port, max(TICK, timeout))) as connection:
             try:
                 return get(connection, path) == http.HTTPStatus.OK
@@ -171,7 +172,7 @@ class Server:
     # Requests
 
     def get(self, *paths: str) -> None:
-        """Request these paths on one connection, and stop at the first that is not answered."""
+        """Request these paths on one connection, until a request is not answered."""
         with (
             closing(connection_to(self.port, self.patience)) as connection,
             suppress(OSError, http.client.HTTPException),
@@ -213,7 +214,7 @@ class Server:
         self._process.signal(number)
 
     def stop(self) -> None:
-        """Stop the server as supervisors do, and wait until it has ended."""
+        """Stop the server with SIGTERM, as supervisors do, and wait until it has ended."""
         self.signal(signal.SIGTERM)
         self.wait_ended()
 
@@ -229,7 +230,7 @@ class Server:
             record.how = f"was still running after {self.patience:g} seconds"
             return
         record.ended = True
-        # Some servers die of the signal that was sent. Shells report that as 128 plus the signal.
+        # The signal that was sent kills some servers. Shells report this as 128 plus the signal.
         by_signal = {-signal.SIGTERM, 128 + signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT}
         record.seen["status"] = status
         record.seen["seconds"] = time.monotonic() - since

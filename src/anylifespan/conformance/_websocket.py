@@ -67,9 +67,9 @@ class WebSocket:
         self.wait_closed()
 
     def wait_closed(self) -> int | None:
-        """Wait until the server has closed the WebSocket, or has dropped the connection.
+        """Wait until the server has closed the WebSocket or dropped the connection.
 
-        :return: the code with which the server closed the WebSocket, if any
+        :return: the server's close code, if any
         """
         try:
             event = self._next(CloseConnection)
@@ -85,7 +85,7 @@ class WebSocket:
         self._socket.sendall(self._protocol.send(event))
 
     def _next(self, *kinds: type[Event]) -> Event | None:
-        """Return the next event of these kinds, or None at the end of the connection."""
+        """Return the next event of one of these kinds, or None if the connection has ended."""
         deadline = time.monotonic() + self._timeout
         while time.monotonic() < deadline:
             for event in self._protocol.events():

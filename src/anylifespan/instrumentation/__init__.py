@@ -1,4 +1,4 @@
-"""Hooks for events in all lifespans of the process: traces, metrics and structured logs.
+"""Hooks for the events of all lifespans in the process: traces, metrics and structured logs.
 
 ::
 
@@ -8,7 +8,7 @@
     set_hooks([OpenTelemetryHook()])
 
 A hook is any callable that takes :class:`LifespanDetails`. Each module in this package needs the
-tool that it is named after. Nothing else in this library needs these tools.
+library that the module is named after. Nothing else in anylifespan needs these libraries.
 """
 
 from __future__ import annotations

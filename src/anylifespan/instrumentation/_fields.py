@@ -1,4 +1,4 @@
-"""The fields and the event names of structured logs."""
+"""Event names and fields for structured logs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def name_of(details: LifespanDetails) -> str:
 
 
 def level_of(details: LifespanDetails) -> int:
-    """Return an event's level, as a level of :mod:`logging`."""
+    """Return an event's :mod:`logging` level."""
     return _LEVELS.get(details.outcome or "", logging.INFO)
 
 
 def facts_of(details: LifespanDetails) -> dict[str, Any]:
-    """Return fields that identify the lifespan and, after a timeout, the line that was waiting."""
+    """Return fields that identify the lifespan and, after a timeout, the line where it waited."""
     facts: dict[str, Any] = {
         "application": details.application,
         "backend": details.backend,
@@ -39,7 +39,7 @@ def facts_of(details: LifespanDetails) -> dict[str, Any]:
 
 
 def fields_of(details: LifespanDetails) -> dict[str, Any]:
-    """Return all fields of an event except its name, without empty ones."""
+    """Return an event's non-empty fields, except for the event's name."""
     fields = facts_of(details)
     if details.part_of is not None:
         fields["part_of"] = details.part_of

@@ -1,4 +1,4 @@
-"""Structured records for :mod:`logging`, for formatters that write the extra fields."""
+"""Structured log records, for :mod:`logging` formatters that write extra fields."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from ._fields import fields_of, level_of, name_of, prefixed
 
 
 class LoggingHook:
-    """Logs the events of each lifespan, with their fields in ``extra``.
+    """Logs each lifespan's events, with their fields in ``extra``.
 
     The message is the event's name, such as ``lifespan.startup.begins`` or
     ``lifespan.startup.complete``. The fields are attributes of the record:
     ``lifespan.application``, ``lifespan.backend``, ``lifespan.seconds``, ``lifespan.where``,
-    ``lifespan.number`` and ``lifespan.part_of``. Successes have level INFO, failures and timeouts
-    ERROR, and crashes CRITICAL, with the exception.
+    ``lifespan.number`` and ``lifespan.part_of``. Successes are logged at level INFO, cancellations
+    at WARNING, failures and timeouts at ERROR, and crashes at CRITICAL. If there is an exception,
+    the record includes it.
 
     :param logger: the logger to use; by default ``logging.getLogger("anylifespan.events")``
     """

@@ -18,24 +18,24 @@ _GOOD = ("complete", "unsupported")
 
 
 class OpenTelemetryHook:
-    """Traces each startup and each shutdown as a span, and reports a crash as an event.
+    """Traces each startup and each shutdown as a span, and reports each crash as an event.
 
     The spans are ``lifespan startup`` and ``lifespan shutdown``. Each span is current while the
     application runs that phase, so the application's own spans become its children. The span ends
-    with the phase: no span lasts while the application serves, and no span becomes the parent of
-    requests. A failure sets the span's status to error, and the exception is recorded. A crash is
-    the log record ``lifespan.crash`` with severity FATAL.
+    with the phase: no span stays open while the application is serving, and no span becomes the
+    parent of requests. A failure sets the span's status to error, and the exception is recorded. A
+    crash is reported as the log record ``lifespan.crash``, with severity FATAL.
 
     The attributes are ``lifespan.application``, ``lifespan.backend``, ``lifespan.outcome``,
     ``lifespan.number`` (in this process) and, after a timeout, ``lifespan.where``.
 
     When a lifespan is over, the providers export the data that they still hold. The event loop
-    waits for the export, since the process may be about to end, perhaps by a signal.
+    waits for the export, since the process may be about to end, perhaps because of a signal.
 
     The hook needs opentelemetry-api 1.35 or newer.
 
-    :param tracer_provider: where spans go; by default the global provider
-    :param logger_provider: where events go; by default the global provider
+    :param tracer_provider: the provider for spans; by default the global one
+    :param logger_provider: the provider for events; by default the global one
     :param flush_timeout: seconds that each provider may take to export its data when a lifespan is
         over; 0 to skip the export
     :raises TypeError, ValueError: if ``flush_timeout`` is not a number of seconds
@@ -102,7 +102,7 @@ class OpenTelemetryHook:
 
 @contextmanager
 def _current(span: trace.Span) -> Iterator[None]:
-    # No tokens are used, since the block may be left in a different task than it was entered in.
+    # No tokens are used, since the block may be left in a different task from the one that entered.
     before = context.get_current()
     context.attach(trace.set_span_in_context(span))
     try:

@@ -12,7 +12,7 @@ class PrometheusHook:
 
     - ``anylifespan_startup_seconds``, ``anylifespan_shutdown_seconds``: how long the latest startup
       or shutdown took, whatever its outcome; labels ``application`` and ``backend``. With several
-      worker processes, the slowest worker's time
+      worker processes, this is the slowest worker's time
     - ``anylifespan_phases_total``: how many startups and shutdowns have ended, and how many
       applications have crashed; labels ``application``, ``backend``, ``phase`` and ``outcome``, as
       in :class:`~anylifespan.instrumentation.LifespanDetails`

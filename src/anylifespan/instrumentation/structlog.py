@@ -11,12 +11,12 @@ from ._fields import fields_of, level_of, name_of
 
 
 class StructlogHook:
-    """Logs the events of each lifespan with structlog.
+    """Logs each lifespan's events with structlog.
 
-    The event is a name such as ``lifespan.startup.begins`` or ``lifespan.startup.complete``. Its
+    The event is a name such as ``lifespan.startup.begins`` or ``lifespan.startup.complete``. The
     fields are ``application``, ``backend``, ``seconds``, ``where``, ``number`` and ``part_of``.
-    Successes have level info, failures and timeouts error, and crashes critical, with the exception
-    as ``exc_info``.
+    Successes are logged at level info, cancellations at warning, failures and timeouts at error,
+    and crashes at critical. If there is an exception, it is logged as ``exc_info``.
 
     :param logger: the logger to use; by default ``structlog.get_logger("anylifespan")``
     """

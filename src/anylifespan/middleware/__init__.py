@@ -29,8 +29,8 @@ class LifespanMiddleware:
 
     The middleware answers the server's lifespan itself and runs the application's lifespan with
     :class:`~anylifespan.LifespanManager`. So the application behaves the same under every server.
-    There are timeouts, and the server's log shows where the application was stuck. A crash of the
-    lifespan is noticed. Requests see the context variables that were set in the startup, and each
+    Timeouts apply, and the server's log shows where the application was stuck. Crashes of the
+    lifespan are detected. Requests see the context variables that were set during startup, and each
     request has its own copy of the state.
 
     If you need the application object itself, add the middleware inside the application, as
@@ -47,32 +47,32 @@ class LifespanMiddleware:
 
     If the server is asked to stop during the startup, the startup is cancelled. So a startup that
     hangs ends at once, even if it has no time limit. While a startup or a shutdown blocks the event
-    loop, a thread logs where.
+    loop, a thread logs where the application is stuck.
 
-    Several servers may drive one middleware, at once or one after another. Each server has a
-    lifespan of its own, and each request belongs to the lifespan whose state it has.
+    Several servers may drive one middleware, at the same time or one after another. Each server has
+    its own lifespan, and each request belongs to the lifespan whose state the request has.
 
     :param app: an ASGI application
     :param startup_timeout: seconds the startup may take; None for no limit
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
-    :param drain_timeout: seconds that open requests have to end once the server is asked to stop,
-        by SIGINT, SIGTERM or its supervisor. From then on, :func:`~anylifespan.draining` is set for
+    :param drain_timeout: seconds that open requests have to end once the server is told to stop, by
+        SIGINT, SIGTERM or its supervisor. From then on, :func:`~anylifespan.draining` is set for
         these requests. When the time is over, they receive a disconnect from ``receive()``. They
         are cancelled half a second later, and their responses are ended properly: with the last
         chunk, with close code 1012 for a WebSocket, or with 503 if the response has not started. A
-        response with a ``Content-Length`` is broken off. With None, requests are never cut, and an
-        endless stream keeps most servers from ever running the shutdown
+        response with a ``Content-Length`` is broken off. With None, requests are never cut off, and
+        an endless stream keeps most servers from ever running the shutdown
     :param report_after: seconds after which a startup or a shutdown that is not over is logged,
         with the line of the application's own code that is waiting; see
         :class:`~anylifespan.LifespanManager`
     :param start_in_background: whether the server starts to serve at once, without waiting for the
         startup. Until the startup is complete, requests are answered with 503 and ``Retry-After``.
         A startup that fails is then treated as a crash; see ``on_crash``
-    :param liveness_path: a path such as ``"/live"`` that the middleware answers itself, with the
-        application's status as JSON: with 200, or with 503 once the application has crashed or
-        failed to start
-    :param readiness_path: the same, but with 200 only while the application serves and the server
-        is not being stopped
+    :param liveness_path: a path such as ``"/live"``. The middleware itself responds to requests for
+        the path with the application's status as JSON. The status code is 200, or 503 once the
+        application has crashed or failed to start
+    :param readiness_path: the same, but the status code is 200 only while the application is
+        serving and the server is not being stopped
     :param mode: what to do with an application that has no lifespan; see
         :class:`~anylifespan.LifespanManager`
     :param on_crash: what to do if the application's lifespan crashes while the application is
@@ -86,8 +86,8 @@ class LifespanMiddleware:
         ``sys.exit()``, the server stops as with ``"terminate"``. In any case, the server receives
         ``lifespan.shutdown.failed`` in answer to its shutdown.
     :raises TypeError: if ``app`` cannot be an ASGI application, or a parameter has a wrong type
-    :raises ValueError: if an option is unknown, a path does not begin with a slash, or a number of
-        seconds is negative or not a number
+    :raises ValueError: if ``mode`` or ``on_crash`` is unknown, a path does not begin with a slash,
+        both paths are the same, or a number of seconds is negative or not a number
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class LifespanMiddleware:
         self._runs: Runs[ASGI3App] = Runs()  # how requests call the application in each
         Run(app, self._runs, {}, **self._options)  # raises now if an option is wrong
         self._health = Health(liveness_path, readiness_path)
-        # The latest run of each event loop, without keeping the event loop alive. The last run of
-        # all is kept, so that it can be asked how it ended.
+        # The latest run in each event loop. This does not keep the event loops alive. The very last
+        # run is kept, so that its outcome remains available.
         self._latest: WeakKeyDictionary[Any, ref[Run]] = WeakKeyDictionary()
         self._last: Run | None = None
         self._starts = StartsByRequest(repr(self), self._new_run)
@@ -140,8 +140,8 @@ class LifespanMiddleware:
     def crash(self) -> LifespanCrashed | None:
         """The application's crash while serving, or its failure to start in the background.
 
-        None if neither has happened. A host with health checks of its own can raise this exception
-        in them.
+        None if neither has happened. A host application with its own health checks can raise this
+        exception in them.
         """
         run = self._run()
         return None if run is None else run.crash
@@ -177,15 +177,17 @@ class LifespanMiddleware:
         run = self._run()
         is_down = self._runs.of(scope) is None and (run is None or run.failed_to_start)
         if is_down and self._health.is_asked_for_readiness(scope):
-            # Perhaps no other request comes before the application is ready.
+            # Perhaps no other requests arrive until the application is ready.
             await self._start_by_request(scope)
             run = self._run()
         await self._health.answer(scope, send, Phase.IDLE.value if run is None else run.status)
 
     async def _start_by_request(self, scope: Scope) -> bool:
-        """Start the application, unless the server is about to end and still accepts requests.
+        """Start the application, unless the server is about to end.
 
-        :return: whether the application has started, as :meth:`StartsByRequest.start` returns it
+        A server that is about to end may still accept requests.
+
+        :return: False if the application was not started; see :meth:`StartsByRequest.start`
         """
         run = self._run()
         if run is not None and run.server_ends:
@@ -199,7 +201,7 @@ class LifespanMiddleware:
         return run
 
     def _run(self) -> Run | None:
-        """Return the latest run in the running event loop, or outside an event loop, in any."""
+        """Return the running event loop's latest run; outside an event loop, the very last run."""
         try:
             latest = self._latest.get(current_token())
         except RuntimeError:

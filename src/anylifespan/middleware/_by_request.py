@@ -1,4 +1,4 @@
-"""Starting an application on its first request, if the server does not start it."""
+"""Start an application on its first request, if the server does not start it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ._run import Run
 
 
 class _Start:
-    """A start that is under way, which other requests wait for."""
+    """A start in progress. Other requests wait until it is over."""
 
     def __init__(self) -> None:
         self.over = Event()
@@ -48,8 +48,8 @@ class StartsByRequest:
         """Start the application, or wait for the request that does.
 
         :param scope: the request's scope
-        :return: False if the start failed. After True, the application may still have to be
-            started, since the request that was starting it may have been cancelled.
+        :return: False if the start failed. If the result is True, the application may still not
+            have started, since the request that was starting it may have been cancelled
         """
         token = current_token()
         start = self._under_way.get(token)
@@ -67,7 +67,7 @@ class StartsByRequest:
     async def undo(self) -> None:
         """Shut the application down again, if a request has started it in this event loop.
 
-        Called when the server sends a lifespan after all.
+        Call this when the server sends a lifespan after all.
         """
         up = self._up.pop(current_token(), None)
         run = None if up is None else up()
@@ -110,13 +110,14 @@ class StartsByRequest:
 def _with_own_state_first(run: Run) -> ASGI3App:
     """Return the run's application, with the run's own state taking precedence.
 
-    The state in the scope of such a request belongs to somebody else.
+    If the request's scope already contains a state, the state comes from another lifespan, such as
+    the lifespan of an application in which this one is mounted.
     """
     app = run.app
 
     async def own_state_first(scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("state"):
-            # This reference also keeps the run alive, as long as requests can find it.
+            # The reference to the run also keeps the run alive, as long as requests can find it.
             scope["state"] = {**scope["state"], **run.state}
         return await app(scope, receive, send)
 

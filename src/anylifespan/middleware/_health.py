@@ -1,4 +1,4 @@
-"""Health checks: answers to probes for whether the application is alive and ready."""
+"""Health checks: respond to liveness and readiness probes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _DEAD = ("crashed", "failed")
 
 
 class Health:
-    """Two paths that are answered without the application, whatever its status.
+    """Responds to requests for two paths without calling the application.
 
-    :param liveness_path: answered with 200 until the application has crashed or failed to start;
-        None for no such path
-    :param readiness_path: answered with 200 while the application serves and the server is not
-        being stopped; None for no such path
+    :param liveness_path: requests for this path receive 200 until the application has crashed or
+        failed to start; None for no such path
+    :param readiness_path: requests for this path receive 200 while the application is serving and
+        the server is not being stopped; None for no such path
     :raises TypeError: if a path is not a str
     :raises ValueError: if a path does not begin with a slash, or both paths are the same
     """
@@ -51,7 +51,7 @@ class Health:
         return _path_of(scope) == self._readiness_path
 
     async def answer(self, scope: Scope, send: Send, status: str) -> None:
-        """Answer a request for one of the paths.
+        """Respond to a request for one of the paths.
 
         :param status: the application's status
         """

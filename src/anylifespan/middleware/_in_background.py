@@ -32,7 +32,7 @@ class StartInBackground:
         self._scope = scope
         self._on_failure = on_failure
         self._over = Event()
-        # The event loop holds only weak references to its tasks, so keep one here.
+        # The event loop holds only weak references to its tasks, so keep a reference here.
         loop = event_loop("LifespanMiddleware")
         self._task = loop.start(self._run, "startup", None, DEFAULT_LOG.complaint)
 
@@ -45,7 +45,8 @@ class StartInBackground:
     async def _run(self) -> None:
         try:
             with self._scope:
-                # An eager task must not fail before this object is known to its creator.
+                # If tasks are eager, the startup must not fail before this object's constructor has
+                # returned.
                 await cancel_shielded_checkpoint()
                 await self._startup()
             if self._scope.cancelled_caught:

@@ -1,4 +1,4 @@
-"""Calling the user's ``on_crash`` function when the application has crashed."""
+"""Call the user's ``on_crash`` function when the application has crashed."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ OnCrash = Literal["terminate", "log"] | Function
 
 @protected
 class Call:
-    """A call of ``on_crash``, in a task of its own, so that it does not affect the shutdown.
+    """A call to ``on_crash`` in its own task, so that the call does not affect the shutdown.
 
-    :param on_exit: called with the exception if the function raises one that ends the process
+    :param on_exit: called with the exception if the function raises KeyboardInterrupt or SystemExit
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Call:
         self._ended = Event()
 
     def start(self) -> None:
-        # The event loop holds only weak references to its tasks, so keep one here.
+        # The event loop holds only weak references to its tasks, so keep a reference here.
         loop = event_loop("LifespanMiddleware")
         self._task = loop.start(self._run, "on_crash", None, self._log)
 

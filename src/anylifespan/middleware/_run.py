@@ -46,9 +46,9 @@ UNAVAILABLE = "The application is not available."
 class Run(LifespanManager):
     """One run of the application, through one lifespan.
 
-    :param runs: where requests find this run
-    :param scope: the scope of the server's lifespan, whose other keys the application receives as
-        well; empty if there is none
+    :param runs: the registry in which requests find this run
+    :param scope: the server's lifespan scope. The application also receives its other keys. It is
+        empty if the server has not sent a lifespan
     :param whole: the lifespan that this one is part of, if this library drives that lifespan
     :param server: the server that drives the application; None if the driver is not a server
     :param context: the context to run the application in; None for the context that starts it
@@ -138,11 +138,11 @@ class Run(LifespanManager):
 
     @property
     def server_ends(self) -> bool:
-        """Whether there is a server that is about to end, so no new start makes sense."""
+        """Whether the server, if any, is about to end, so the application should not be started."""
         return self._server is not None and (super().crash is not None or self.draining)
 
     async def answer(self, receive: Receive, send: Send) -> None:
-        """Run the whole lifespan, as the application's answer to its server.
+        """Run the complete lifespan, with the server's ``receive()`` and ``send()``.
 
         An error is both sent and raised, since some drivers look only at the message, and others
         only at the exception. The exception is the application's own, as if there were no
@@ -177,7 +177,7 @@ class Run(LifespanManager):
                         await receive()
                 await self.drain()
             except BaseException:
-                # The server has broken off the lifespan, so it will not listen to an answer.
+                # The server has broken off the lifespan, so it does not expect a message.
                 try:
                     await self._drain.break_off()
                 finally:
@@ -202,7 +202,7 @@ class Run(LifespanManager):
         raise self._raised_on_crash or _bare(error)
 
     def listen(self) -> None:
-        """Start listening for a stop of the server."""
+        """Start watching for the server to be told to stop."""
         loop = event_loop("LifespanMiddleware")
         self._serving = CancelScope()
         self._drain = Drain(self._drain_timeout, loop, DEFAULT_LOG, self._on_drain_given_up)
@@ -246,7 +246,7 @@ class Run(LifespanManager):
             )
 
     async def drain(self) -> None:
-        """Wait until all open requests have ended or have been cut."""
+        """With a ``drain_timeout``, wait until open requests have ended or have been cut off."""
         await self._drain.finish()
 
     async def stop(self) -> None:
@@ -272,7 +272,7 @@ class Run(LifespanManager):
                 await self._call.wait_ended()
 
     async def exit_after_failure(self) -> None:
-        """End the server's process with a failure, if it would otherwise end as after a success.
+        """End the server's process with a failure, if the process would otherwise report success.
 
         This is the case for a server that was stopped because of a crash, and for some servers that
         were stopped by a signal.
@@ -299,7 +299,7 @@ class Run(LifespanManager):
         return once_started
 
     def _reporting(self, phase: str, limit: float) -> AbstractContextManager[None]:
-        """Return a context manager that reports a slow phase, if a server is waiting for it."""
+        """Return a context manager that reports a slow phase, if there is a server."""
         if self._server is None:
             return nullcontext()
         return time_reported(phase, limit, DEFAULT_LOG, self._report_after)
@@ -339,10 +339,9 @@ class Run(LifespanManager):
             self._answer_crash()
 
     def _failure_at_the_stop(self) -> BaseException | None:
-        """Return the error of a background startup that ended at the very moment of the stop.
+        """Return the error of a background startup that failed just as the server was stopped.
 
-        The startup's own task was cancelled, and the cancellation is raised there before anything
-        else.
+        In this case, the startup's own task raised its cancellation, and not the error.
         """
         if self._background is None or self._is_up or self._lifespan is None:
             return None
@@ -385,12 +384,12 @@ async def _send_failed(send: Send, phase: str, error: LifespanError) -> None:
     try:
         await send({"type": f"lifespan.{phase}.failed", "message": message})
     except Exception:
-        # Hypercorn raises the failure in send(). On trio, it then loses an error in the shutdown.
+        # Hypercorn raises the failure in send(). On trio, Hypercorn then loses a shutdown error.
         DEFAULT_LOG.error("%s", message)
         raise
 
 
 def _bare(error: LifespanError) -> BaseException:
-    """Return the exception that the application raised, or the error if it is not about one."""
+    """Return the application's exception that caused an error, or else the error itself."""
     ours = isinstance(error, (LifespanUnsupported, StartupTimeout, ShutdownTimeout))
     return error if ours or error.__cause__ is None else error.__cause__

@@ -1,4 +1,4 @@
-"""Pytest fixtures for a running application.
+"""Fixtures that run an application for pytest tests.
 
 pytest loads the plugin wherever this package is installed, so the plugin postpones most imports
 until a fixture is used.
@@ -34,7 +34,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests that would run an application on a backend that it does not support."""
+    """Deselect tests that would run an application on a backend that it does not support.
+
+    ``anylifespan_backends`` lists the supported backends.
+    """
     backends = (None, *_options.backends(config))
     left_out = [
         one for one in items if _up.uses_fixtures(one) and _runners.backend_of(one) not in backends
@@ -80,33 +83,35 @@ def asgi_app(pytestconfig: pytest.Config) -> ASGIApp:
 
 @pytest.fixture(scope=_options.scope)
 def asgi_lifespan(request: pytest.FixtureRequest, asgi_app: ASGIApp) -> LifespanManager:
-    """The :class:`~anylifespan.LifespanManager` of the running application.
+    """The running application's :class:`~anylifespan.LifespanManager`.
 
-    For asynchronous tests that anyio's plugin, pytest-asyncio or pytest-trio runs. If the lifespan
-    crashes during a test, that test fails. SystemExit is raised as the cause of a LifespanError.
+    Use this in asynchronous tests that anyio's plugin, pytest-asyncio or pytest-trio runs. If the
+    lifespan crashes during a test, that test fails. If the application raises SystemExit, the
+    SystemExit is wrapped in a LifespanError, as its cause.
     """
-    # asgi_app is a parameter so that pytest tears this fixture down first.
+    # asgi_app is a parameter so that pytest tears down this fixture before asgi_app.
     lifespan: Any = _runners.fixture_for("lifespan", request)
     return lifespan  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope=_options.scope)
 def asgi_client(request: pytest.FixtureRequest, asgi_app: ASGIApp) -> ASGIClient:
-    """An ``AsyncClient`` for the running application, from httpx2 or else httpx.
+    """An httpx2 or httpx ``AsyncClient`` for the running application.
 
-    For asynchronous tests, like :func:`asgi_lifespan`, which is the client's ``lifespan``.
+    Use this in asynchronous tests, like :func:`asgi_lifespan`. The client's ``lifespan`` is the
+    value of :func:`asgi_lifespan`.
     """
-    # asgi_app is a parameter so that pytest tears this fixture down first.
+    # asgi_app is a parameter so that pytest tears down this fixture before asgi_app.
     client: Any = _runners.fixture_for("client", request)
     return client  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope=_options.scope)
 def asgi_sync_client(asgi_app: ASGIApp, pytestconfig: pytest.Config) -> Iterator[ASGISyncClient]:
-    """A ``Client`` for an application that runs in another thread, from httpx2 or else httpx.
+    """An httpx2 or httpx ``Client`` for an application that runs in another thread.
 
-    For synchronous tests. The application runs on asyncio, or on the first backend in
-    ``anylifespan_backends``. The client's ``lifespan`` is the
+    Use this in synchronous tests. The application runs on the first backend in
+    ``anylifespan_backends``, or on asyncio by default. The client's ``lifespan`` is the
     :class:`~anylifespan.from_thread.BlockingLifespan`.
     """
     with _up.sync_client_up(asgi_app, pytestconfig) as client:
@@ -115,9 +120,9 @@ def asgi_sync_client(asgi_app: ASGIApp, pytestconfig: pytest.Config) -> Iterator
 
 @pytest.fixture(scope=_options.scope)
 def asgi_server(asgi_app: ASGIApp, pytestconfig: pytest.Config) -> Iterator[ASGIServer]:
-    """A server for the application, at its ``url``, on a free port of 127.0.0.1.
+    """A server for the application, on a free port of 127.0.0.1. Its address is its ``url``.
 
-    For synchronous and asynchronous tests, since Uvicorn runs in another thread. The server's
+    Use this in synchronous or asynchronous tests: Uvicorn runs in another thread. The server's
     ``lifespan`` is the :class:`~anylifespan.from_thread.BlockingLifespan`.
     """
     with _up.server_up(asgi_app, pytestconfig) as server:

@@ -1,4 +1,4 @@
-"""Fixtures for tests that pytest-asyncio runs, for each scope of the event loop."""
+"""Fixtures for tests that pytest-asyncio runs, for each event loop scope."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures for tests that pytest-trio runs. pytest-trio has function-scoped fixtures only."""
+"""Fixtures for tests that pytest-trio runs. pytest-trio supports only function-scoped fixtures."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-# Not "package", which pytest treats as "session" if a plugin defines the fixture.
+# "package" is left out: pytest treats it as "session" if a plugin defines the fixture.
 _SCOPES = ("function", "class", "module", "session")
 _BACKENDS = ("asyncio", "trio")
 _LISTS = ("anylifespan_ignore_leaks", "anylifespan_backends")
@@ -69,7 +69,7 @@ def check(config: pytest.Config) -> None:
 
 
 def scope(fixture_name: str, config: pytest.Config) -> Any:
-    """Return the scope of the fixtures. pytest calls this for each fixture."""
+    """Return the fixtures' scope. pytest calls this for each fixture."""
     return config.getini("anylifespan_scope") or "function"
 
 
@@ -79,7 +79,7 @@ def backends(config: pytest.Config) -> Sequence[str]:
 
 
 def base_url(config: pytest.Config) -> str:
-    """Return the base URL of the clients."""
+    """Return the clients' base URL."""
     return config.getini("anylifespan_base_url") or "http://test"
 
 

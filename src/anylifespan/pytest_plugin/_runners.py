@@ -1,4 +1,4 @@
-"""Finds the plugin that runs an asynchronous test and has to run its asynchronous fixtures."""
+"""Finds the plugin that runs an asynchronous test, and the fixtures for that plugin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-# For the module of each plugin, the module in this package that has fixtures for the plugin.
+# Maps each plugin's module to the module in this package that has fixtures for the plugin.
 _MODULES = {
     "anyio.pytest_plugin": "_by_anyio",
     "pytest_asyncio.plugin": "_by_asyncio",
@@ -19,7 +19,7 @@ _ITEM = pytest.StashKey[pytest.Item]()
 
 
 def load(config: pytest.Config) -> None:
-    """Register fixtures for each of these plugins that pytest has loaded."""
+    """Register the fixtures for each supported plugin that pytest has loaded."""
     plugins = {getattr(plugin, "__name__", "") for plugin in config.pluginmanager.get_plugins()}
     config.stash[_LOADED] = loaded = {_MODULES[name] for name in plugins & _MODULES.keys()}
     for name in loaded:
@@ -33,10 +33,11 @@ def runs(item: pytest.Item) -> None:
 
 
 def set_up_backend_first(item: pytest.Item) -> None:
-    """Set up the backend first, so that a new backend first tears down what used the old one.
+    """Move ``anyio_backend`` to the front of a test's fixtures.
 
-    pytest sets up a test's fixtures in the order of ``fixturenames``. It does not know that this
-    plugin's fixtures depend on the backend, so that fixtures which use them might come first.
+    pytest sets up a test's fixtures in the order of ``fixturenames``, and does not know that this
+    plugin's fixtures depend on the backend. When the backend changes, setting it up first tears
+    down fixtures that used the previous backend.
     """
     names: list[str] = item.fixturenames  # type: ignore[attr-defined]
     if "anyio_backend" in names:
@@ -45,7 +46,7 @@ def set_up_backend_first(item: pytest.Item) -> None:
 
 
 def fixture_for(what: str, request: pytest.FixtureRequest) -> object:
-    """Return the value of a fixture from the plugin that runs the current test.
+    """Return the value of the fixture for the plugin that runs the current test.
 
     :param what: ``"lifespan"`` or ``"client"``
     """
@@ -60,8 +61,8 @@ def fixture_for(what: str, request: pytest.FixtureRequest) -> object:
         )
     name = f"_asgi_{what}{runner}"
     value = request.getfixturevalue(name)
-    # pytest keeps a fixture's value even if it came from another fixture that is torn down for the
-    # next backend.
+    # pytest would keep this fixture's value even after the fixture that the value came from has
+    # been torn down for the next backend.
     internal: Any = request
     finish = partial(internal._fixturedef.finish, request=request)
     internal._get_active_fixturedef(name).addfinalizer(finish)
@@ -69,7 +70,7 @@ def fixture_for(what: str, request: pytest.FixtureRequest) -> object:
 
 
 def backend_of(item: pytest.Item) -> str | None:
-    """Return the backend that a test runs on; None if it is not known."""
+    """Return the backend that a test runs on; None if the backend is unknown."""
     runner = _runner_of(item) or ""
     if runner != "_by_anyio":
         return "trio" if runner == "_by_trio" else "asyncio" if runner else None
@@ -78,7 +79,7 @@ def backend_of(item: pytest.Item) -> str | None:
 
 
 def _runner_of(item: pytest.Item) -> str | None:
-    """Return the suffix of the fixtures for a test; None if none of the plugins runs the test."""
+    """Return the suffix of the fixtures' names for a test; None if no supported plugin runs it."""
     loaded = item.config.stash[_LOADED]
     if "_by_trio" in loaded and item.get_closest_marker("trio") is not None:
         return "_by_trio"

@@ -1,4 +1,4 @@
-"""Running applications, and which test fails if one of them crashes."""
+"""Runs applications for the fixtures, and fails tests during which an application crashes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIXTURES = ("asgi_lifespan", "asgi_client", "asgi_sync_client", "asgi_server")
 
 
 class _Up:
-    """A running application, and whether a test has reported its crash."""
+    """A running application, and whether the application's crash has been reported by a test."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -65,7 +65,7 @@ def client_for(lifespan: LifespanManager, config: pytest.Config) -> ASGIClient:
 
 @contextmanager
 def sync_client_up(app: ASGIApp, config: pytest.Config) -> Iterator[ASGISyncClient]:
-    """Run an application and a client for the fixture ``asgi_sync_client``."""
+    """Run an application and provide a client, for the fixture ``asgi_sync_client``."""
     from ..testing import asgi_sync_client
 
     client = asgi_sync_client(
@@ -105,10 +105,10 @@ def server_up(app: ASGIApp, config: pytest.Config) -> Iterator[ASGIServer]:
 
 @contextmanager
 def _noted(app: ASGIApp, config: pytest.Config) -> Iterator[_Up]:
-    """Register an application as running, for the time of the block.
+    """Register an application as running while the block runs.
 
-    SystemExit is raised as the cause of a LifespanError. Otherwise it would end the event loop of
-    the plugin that runs the fixture, for other tests too.
+    A SystemExit is wrapped in a LifespanError, as its cause. Otherwise, the SystemExit would end
+    the plugin's event loop, which other tests need, too.
     """
     from .._core.exceptions import describe
     from ..errors import LifespanCrashed, LifespanError
@@ -166,9 +166,10 @@ def fails_in(phase: str) -> Any:
 
 
 def _check_that_its_own_is_up(item: pytest.Item) -> None:
-    """Fail a test if the application that it uses is not its own ``asgi_app``.
+    """Fail a test if the application that it uses is not the test's own ``asgi_app``.
 
-    pytest keeps a fixture for its scope even if another module overrides ``asgi_app``.
+    pytest keeps a fixture's value for the whole scope, even if another module overrides
+    ``asgi_app``.
     """
     fixtures: dict[str, Any] = getattr(item, "funcargs", {})
     managers = [getattr(fixtures.get(name), "lifespan", fixtures.get(name)) for name in FIXTURES]

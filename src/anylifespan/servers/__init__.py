@@ -1,5 +1,5 @@
-"""This library's lifespan for several servers, through interfaces that the servers already call.
+"""This library's lifespan support for other servers, through interfaces that they already call.
 
-There is one module for each server. A module needs its server installed, and no other part of this
-package imports the module.
+There is one module for each server. A module requires its server to be installed, and no other part
+of this package imports the module.
 """

@@ -16,11 +16,11 @@ def with_timeouts(
     default: float,
     configured: Callable[[float | None, float | None], AbstractContextManager[None]],
 ) -> click.Command:
-    """Return a command with another command's options, and with options for the two timeouts.
+    """Return a copy of a command with additional options for the two timeouts.
 
-    :param theirs: the other command
+    :param theirs: the original command
     :param default: the default for both timeouts, in seconds
-    :param configured: called with the timeouts; returns a context manager in which the other
+    :param configured: called with the timeouts; returns a context manager in which the original
         command runs
     """
 

@@ -1,7 +1,8 @@
-"""The servers' own commands, with all of their options and with this library's lifespan.
+"""The servers' own commands, with all of their options and with this library's lifespan support.
 
-A command creates its server from names in its own modules. In a process that runs nothing else,
-these names are given other values. So the options are those of the installed version.
+A command creates its server from names in its own modules. These names are temporarily replaced,
+which is safe in a process that runs nothing else. The command therefore has all the options of the
+installed version.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ HELP = {
 
 
 def seconds(text: str) -> float | None:
-    """Return a text as a number of seconds, or ``none`` as None.
+    """Convert a text to a number of seconds, or ``none`` to None.
 
     :raises ValueError: if the text is neither
     """
@@ -30,7 +31,7 @@ def seconds(text: str) -> float | None:
 
 @contextmanager
 def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    """Give a name in a module another value while the block runs."""
+    """Temporarily replace an attribute of a module, while the block runs."""
     original = getattr(module, name)
     setattr(module, name, value)
     try:

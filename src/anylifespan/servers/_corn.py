@@ -1,4 +1,4 @@
-"""What Hypercorn and Anycorn, which is based on Hypercorn, have in common."""
+"""Code shared by the modules for Hypercorn and Anycorn. Anycorn is based on Hypercorn."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ TIMEOUT = 60.0  # seconds, of both
 def set_timeouts(
     config: Any, startup_timeout: float | None, shutdown_timeout: float | None
 ) -> None:
-    """Set the timeouts in a server's configuration, which needs infinity instead of None."""
+    """Set the timeouts in a server's configuration, with infinity in place of None."""
     config.startup_timeout = check_seconds("startup_timeout", startup_timeout)
     config.shutdown_timeout = check_seconds("shutdown_timeout", shutdown_timeout)
 
 
 class Lifespan:
-    """A replacement for the server's own ``Lifespan``, with the limits from the configuration.
+    """A replacement for the server's own ``Lifespan``, with the timeouts from the configuration.
 
     :param app: the application, as the server's ``wrap_app()`` returns it
     :param config: the server's configuration, with ``startup_timeout`` and ``shutdown_timeout``
     :param state: the dict that the application fills
-    :ivar startup: set when the startup is over, whatever its outcome
-    :ivar shutdown: set when the whole lifespan is over
+    :ivar startup: an event that is set when the startup is over, whatever its outcome
+    :ivar shutdown: an event that is set when the lifespan is over
     :ivar manager: the :class:`~anylifespan.LifespanManager`, whose ``app`` is for requests
     """
 
@@ -85,15 +85,16 @@ class Lifespan:
 
     @property
     def supported(self) -> bool:
-        """Whether the application has a lifespan; True until that is known."""
+        """Whether the application has a lifespan; True until this is known."""
         return self.manager.supported is not False
 
     async def handle_lifespan(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Run the whole lifespan, until the application has ended.
+        """Run the lifespan, from the startup until the application has ended.
 
         Run this in a task of its own. :meth:`wait_for_shutdown` ends the lifespan.
 
-        :raises LifespanFailureError: the server's own error, if the application reports a failure
+        :raises LifespanFailureError: if the startup or the shutdown fails. This is the server's own
+            exception
         :raises LifespanCrashed: if the application crashes while serving
         """
         task_status.started()
@@ -137,7 +138,7 @@ class Lifespan:
     async def wait_for_startup(self) -> None:
         """Wait until the startup is over.
 
-        :raises LifespanTimeoutError: the server's own error, if the startup timed out
+        :raises LifespanTimeoutError: if the startup timed out. This is the server's own exception
         """
         await self.startup.wait()
         if isinstance(self._out_of_time, StartupTimeout):
@@ -146,7 +147,7 @@ class Lifespan:
     async def wait_for_shutdown(self) -> None:
         """Shut the application down, and wait until the shutdown is over.
 
-        :raises LifespanTimeoutError: the server's own error, if the shutdown timed out
+        :raises LifespanTimeoutError: if the shutdown timed out. This is the server's own exception
         """
         self._stopping.set()
         await self.shutdown.wait()
@@ -161,13 +162,13 @@ async def serve(
     *,
     supervised: bool = False,
 ) -> None:
-    """Serve while the lifespan lasts, and cut requests before the server's ``graceful_timeout``.
+    """Run the server within the lifespan, and cut off requests before the ``graceful_timeout``.
 
-    :param server: the server, called with an application and with a function to wait for before
-        the server stops gracefully
-    :param shutdown_trigger: returns an awaitable. When that completes, the server stops. None for
-        SIGINT and SIGTERM
-    :param supervised: whether the server also stops at SIGTERM from a supervisor
+    :param server: runs the server. It is called with an application, and with an asynchronous
+        function that returns when the server should stop gracefully
+    :param shutdown_trigger: returns an awaitable. When the awaitable completes, the server stops.
+        None to stop on SIGINT and SIGTERM
+    :param supervised: whether the server also stops on SIGTERM from a supervisor
     """
     stop = Event()
     starting = CancelScope()
@@ -231,7 +232,7 @@ async def serve(
 async def serve_as_worker(
     lifespan: Lifespan, worker_serve: Any, wrap_app: Any, shutdown_trigger: Any
 ) -> None:
-    """Serve while the lifespan lasts, in a worker of the server's own command.
+    """Run the server within the lifespan, in one of the workers of the server's own command.
 
     :param worker_serve: the server's own function that serves in a worker
     :param wrap_app: the server's own function that wraps the application
@@ -247,7 +248,7 @@ async def serve_as_worker(
 
 
 def _without_lifespan(app: ASGI3App) -> ASGI3App:
-    """Return an application that leaves nothing to do for the server's own lifespan."""
+    """Return an application whose lifespan does nothing, for the server's own lifespan handling."""
 
     async def app_without_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":

@@ -1,4 +1,4 @@
-"""The parameters of :class:`uvicorn.Config`, only for type checkers and editors."""
+"""The parameters of :class:`uvicorn.Config`, for type checkers and editors only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run Anycorn with this library's lifespan, on asyncio and trio.
+"""Run Anycorn with this library's lifespan support, on asyncio or trio.
 
 On the command line, use ``python -m anylifespan.servers.anycorn main:app -k trio``. In code, use
 ``await serve(app, config)``.
@@ -42,16 +42,18 @@ async def serve(
 ) -> None:
     """Serve an application, as ``anycorn.serve()`` does.
 
-    If the lifespan crashes, the server stops gracefully and the crash is raised.
+    If the lifespan crashes, the server stops gracefully and LifespanCrashed is raised.
 
     :param app: the application
     :param config: Anycorn's configuration
-    :param shutdown_trigger: returns an awaitable. When that completes, the server stops, even
-        during its startup. None for SIGINT and SIGTERM
+    :param shutdown_trigger: returns an awaitable. When the awaitable completes, the server stops,
+        even during its startup. None to stop on SIGINT and SIGTERM
     :param task_status: reports the addresses that the server is bound to
     :param mode: the kind of application; None to detect it
-    :raises LifespanFailureError: Anycorn's own error, if the application reports a failure
-    :raises LifespanTimeoutError: Anycorn's own error, if the application times out
+    :raises LifespanFailureError: if the startup or the shutdown fails. This is Anycorn's own
+        exception
+    :raises LifespanTimeoutError: if the startup or the shutdown times out. This is Anycorn's own
+        exception
     :raises LifespanCrashed: if the application crashes while serving
     """
     config.set_statsd_logger_class(StatsdLogger)  # before the lifespan has the log made
@@ -69,7 +71,10 @@ _worker_serve = anycorn.run.worker_serve
 
 
 def worker(config: Any, sockets: Any = None, shutdown_event: Any = None) -> None:
-    """Run one of Anycorn's workers with our lifespan, as Anycorn's command does."""
+    """Run one of Anycorn's workers with this library's lifespan support.
+
+    Anycorn's command runs this in place of its own worker.
+    """
     with replaced(anycorn.run, "worker_serve", _serve_as_worker):
         _anyio_worker(config, sockets, shutdown_event)
 
@@ -82,7 +87,7 @@ async def _serve_as_worker(app: Any, config: Any, *, sockets: Any, shutdown_trig
 
 @contextmanager
 def _configured(startup_timeout: float | None, shutdown_timeout: float | None) -> Iterator[None]:
-    """Have Anycorn's command run our workers while the block runs."""
+    """Have Anycorn's command run :func:`worker` while the block runs."""
     module = import_module("anycorn.__main__")
 
     def run(config: Any) -> int:

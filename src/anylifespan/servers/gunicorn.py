@@ -1,10 +1,10 @@
-"""Run Gunicorn with this library's lifespan.
+"""Run Gunicorn with this library's lifespan support.
 
 On the command line, use ``gunicorn -k anylifespan.servers.gunicorn.ASGIWorker main:app``.
 """
 
 # pyright: reportAttributeAccessIssue=false
-# (The type information for Gunicorn describes an older version.)
+# (Gunicorn's type information describes an older version.)
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class LifespanManager:
     """A replacement for ``gunicorn.asgi.lifespan.LifespanManager``.
 
     The environment variables ``ANYLIFESPAN_STARTUP_TIMEOUT`` and ``ANYLIFESPAN_SHUTDOWN_TIMEOUT``
-    set the limits in seconds. The default is 30.
+    set the timeouts in seconds. The default is 30.
 
     :param app: an ASGI application
-    :param logger: where to log what is not raised
-    :param state: the dict that the application fills; None for a new one
+    :param logger: logger for problems that are not raised
+    :param state: the dict that the application fills; None for a new dict
     :raises ValueError: if one of the environment variables is not a number of seconds
     """
 
@@ -63,8 +63,9 @@ class LifespanManager:
         """Start the application. Errors are chained to the exception that the application raised.
 
         :raises LifespanStartupFailed: if the application sends ``lifespan.startup.failed``. This is
-            Gunicorn's own error, a RuntimeError
-        :raises RuntimeError: if the application raises an exception, returns or times out
+            Gunicorn's own exception, a subclass of RuntimeError
+        :raises RuntimeError: if the application raises an exception or returns, or the startup
+            times out
         """
         try:
             await self._manager.startup()
@@ -82,7 +83,7 @@ class LifespanManager:
         self.logger.debug("ASGI lifespan startup complete")
 
     async def shutdown(self) -> None:
-        """Shut the application down. Errors are logged and not raised."""
+        """Shut the application down. Errors are logged, not raised."""
         try:
             await self._manager.shutdown()
         except ShutdownTimeout as error:
@@ -93,13 +94,13 @@ class LifespanManager:
 
 
 class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
-    """Gunicorn's own ASGI worker, with the lifespan run by this library.
+    """Gunicorn's own ASGI worker, with this library's lifespan support.
 
-    The startup may take as long as ``--timeout``. During the startup, the worker shows Gunicorn
+    The startup may take as long as ``--timeout``. During the startup, the worker tells Gunicorn
     that it is alive. The shutdown may take as long as ``--graceful-timeout``, less the time that
     the worker itself needs before Gunicorn kills it. Open requests may use at most half of this
-    time, and are then cut. A worker whose lifespan crashes stops gracefully with status 1, and
-    Gunicorn starts another worker. The application is shut down after SIGINT and SIGQUIT as well.
+    time, and are then cut off. A worker whose lifespan crashes stops gracefully with status 1, and
+    Gunicorn starts another worker. The application is also shut down after SIGINT and SIGQUIT.
     """
 
     asgi: Any
@@ -122,7 +123,7 @@ class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
 
     async def _serve(self) -> None:
         # Gunicorn kills a worker that is silent for ``--timeout`` seconds. Gunicorn's own worker
-        # would be silent in the startup, in the shutdown, and while requests end.
+        # would be silent during the startup, during the shutdown, and while requests end.
         notifying = asyncio.create_task(self._notify_on_and_on())
         try:
             await self._serve_with_lifespan()

@@ -1,4 +1,4 @@
-"""Run Hypercorn with this library's lifespan, on asyncio and trio.
+"""Run Hypercorn with this library's lifespan support, on asyncio or trio.
 
 On the command line, use ``python -m anylifespan.servers.hypercorn main:app -k trio``. In code, use
 ``await serve(app, config)``.
@@ -56,17 +56,19 @@ async def serve(
     """Serve an application, as ``hypercorn.asyncio.serve()`` and ``hypercorn.trio.serve()`` do.
 
     The running event loop decides which of the two is used. If the lifespan crashes, the server
-    stops gracefully and the crash is raised.
+    stops gracefully and LifespanCrashed is raised.
 
     :param app: the application
     :param config: a :class:`hypercorn.Config`
-    :param shutdown_trigger: returns an awaitable. When that completes, the server stops, even
-        during its startup. None for SIGINT and SIGTERM
+    :param shutdown_trigger: returns an awaitable. When the awaitable completes, the server stops,
+        even during its startup. None to stop on SIGINT and SIGTERM
     :param task_status: reports the addresses that the server is bound to; only on trio, as in
         Hypercorn
     :param mode: the kind of application; None to detect it
-    :raises LifespanFailureError: Hypercorn's own error, if the application reports a failure
-    :raises LifespanTimeoutError: Hypercorn's own error, if the application times out
+    :raises LifespanFailureError: if the startup or the shutdown fails. This is Hypercorn's own
+        exception
+    :raises LifespanTimeoutError: if the startup or the shutdown times out. This is Hypercorn's own
+        exception
     :raises LifespanCrashed: if the application crashes while serving
     """
     wrapped = wrap_app(app, config.wsgi_max_body_size, mode)
@@ -98,17 +100,20 @@ def _lifespan(app: Any, config: Any) -> TrioLifespan:
 
 
 def asyncio_worker(**options: Any) -> None:
-    """Run Hypercorn's asyncio worker with our lifespan, as Hypercorn's command does."""
+    """Run Hypercorn's asyncio worker with this library's lifespan support.
+
+    Hypercorn's command runs this in place of its own worker.
+    """
     _work("asyncio", "asyncio_worker", options)
 
 
 def uvloop_worker(**options: Any) -> None:
-    """Run Hypercorn's uvloop worker with our lifespan."""
+    """Run Hypercorn's uvloop worker with this library's lifespan support."""
     _work("asyncio", "uvloop_worker", options)
 
 
 def trio_worker(**options: Any) -> None:
-    """Run Hypercorn's trio worker with our lifespan."""
+    """Run Hypercorn's trio worker with this library's lifespan support."""
     _work("trio", "trio_worker", options)
 
 
@@ -119,7 +124,7 @@ def _work(flavour: str, worker: str, options: dict[str, Any]) -> None:
 
 
 def _serving(module: Any) -> AbstractContextManager[None]:
-    """Have Hypercorn's workers in this process serve with our lifespan, while a block runs."""
+    """Have Hypercorn's workers in this process use :func:`_serve_as_worker` while a block runs."""
     worker_serve = partial(_serve_as_worker, module.worker_serve)
     return replaced(module, "worker_serve", worker_serve)
 
@@ -132,9 +137,9 @@ async def _serve_as_worker(
 
 
 def _run(config: Any, *, startup_timeout: float | None, shutdown_timeout: float | None) -> int:
-    """Run Hypercorn as ``hypercorn.run.run()`` does, but with our workers.
+    """Run Hypercorn as ``hypercorn.run.run()`` does, but with the workers in this module.
 
-    :return: the exit status. Unlike Hypercorn, this does not lose the workers' status
+    :return: the exit status. Unlike in Hypercorn, a worker's failure status is not lost
     """
     module = import_module("hypercorn.run")
     join_exited = module._join_exited
@@ -150,7 +155,7 @@ def _run(config: Any, *, startup_timeout: float | None, shutdown_timeout: float 
     worker = f"{config.worker_class}_worker"
     ours = _serving(workers)
     if config.workers and worker in globals():
-        # Workers are other processes, which import the function by its name.
+        # Workers are separate processes, which import the function by name.
         ours = replaced(workers, worker, globals()[worker])
     with replaced(module, "_join_exited", join_and_note), ours:
         status: int = module.run(config)

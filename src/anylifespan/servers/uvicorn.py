@@ -1,4 +1,4 @@
-"""Run Uvicorn with this library's lifespan.
+"""Run Uvicorn with this library's lifespan support.
 
 On the command line, use ``python -m anylifespan.servers.uvicorn main:app --startup-timeout 20``. In
 code, use :func:`run`, or ``uvicorn.Server(Config("main:app", startup_timeout=20)).run()``.
@@ -42,14 +42,15 @@ if TYPE_CHECKING:
     from ._uvicorn_options import Options
 
 TIMEOUT = 30.0
-# Uvicorn's exit status if the application does not start. Uvicorn has moved its own constant.
+# Uvicorn's exit status if the application does not start. It is not imported, because Uvicorn has
+# moved its own constant.
 STARTUP_FAILURE = 3
 
 
 def _with_parameters_of(theirs: Any, ours: Any) -> inspect.Signature:
-    """Return the signature of their function, with the keyword-only parameters of ours added.
+    """Return the signature of ``theirs``, with the keyword-only parameters of ``ours`` added.
 
-    Our function passes all other parameters on. help() and interactive editors show the signature.
+    ``ours`` passes all other parameters on. help() and interactive editors show this signature.
     """
     signature = inspect.signature(theirs)
     own = [
@@ -59,7 +60,7 @@ def _with_parameters_of(theirs: Any, ours: Any) -> inspect.Signature:
 
 
 class Config(uvicorn.Config):
-    """A :class:`uvicorn.Config` whose servers run the lifespan with this library.
+    """A :class:`uvicorn.Config` whose servers use this library's lifespan support.
 
     It takes the same parameters, and two more:
 
@@ -116,7 +117,7 @@ run.__signature__ = _with_parameters_of(uvicorn.run, run)  # type: ignore[attr-d
 
 @contextmanager
 def _configured(startup_timeout: float | None, shutdown_timeout: float | None) -> Iterator[None]:
-    """Have ``uvicorn.run()`` use our :class:`Config` while the block runs."""
+    """Have ``uvicorn.run()`` use this module's :class:`Config` while the block runs."""
     module = import_module("uvicorn.main")  # uvicorn.main itself is the command
     config = partial(Config, startup_timeout=startup_timeout, shutdown_timeout=shutdown_timeout)
     with replaced(module, "Config", config), replaced(module, "Multiprocess", _Supervisor):
@@ -124,9 +125,9 @@ def _configured(startup_timeout: float | None, shutdown_timeout: float | None) -
 
 
 class _Supervisor(Multiprocess):
-    """A supervisor that ends with a failure status if it stops because no worker can start.
+    """A supervisor that exits with a failure status if it stops because no worker can start.
 
-    Uvicorn's own supervisor ends with status 0 then.
+    In this case, Uvicorn's own supervisor exits with status 0.
     """
 
     def run(self) -> None:
@@ -143,12 +144,14 @@ def command() -> click.Command:
 class Lifespan:
     """A replacement for ``uvicorn.lifespan.on.LifespanOn``.
 
-    SIGINT and SIGTERM end a startup at once. Requests learn of these signals from
-    :func:`~anylifespan.draining`, and are cut shortly before ``timeout_graceful_shutdown`` is over.
-    If the lifespan crashes while the server is serving, the server exits gracefully with status 1.
+    SIGINT and SIGTERM end a startup at once. Requests detect these signals with
+    :func:`~anylifespan.draining`, and are cut off shortly before ``timeout_graceful_shutdown`` is
+    over. If the lifespan crashes while the server is serving, the server exits gracefully with
+    status 1.
 
-    :param config: a :class:`Config`, or any :class:`uvicorn.Config`, with timeouts of 30 seconds
-    :ivar should_exit: whether the server must exit, since the application does not serve
+    :param config: a :class:`Config`, or any other :class:`uvicorn.Config`, for which the timeouts
+        are 30 seconds
+    :ivar should_exit: whether the server must exit, because the application cannot be served
     :ivar error_occurred: whether the application raised an exception, or has no lifespan
     :ivar startup_failed: whether the application failed to start
     :ivar shutdown_failed: whether the application failed to shut down
@@ -192,7 +195,8 @@ class Lifespan:
     async def startup(self) -> None:
         """Start the application, and set :attr:`should_exit` if the startup fails.
 
-        :raises SystemExit: if a signal arrives meanwhile, with the status that a shell gives it
+        :raises SystemExit: if a signal arrives during the startup, with the status that a shell
+            reports for the signal
         """
         self.logger.info("Waiting for application startup.")
         limit = self.config.timeout_graceful_shutdown
@@ -291,5 +295,5 @@ class Lifespan:
 
 
 if __name__ == "__main__":
-    # Reloaded servers and workers run in other processes, which import their code by its name.
+    # Reloaded servers and workers run in other processes, which import their code by name.
     import_module("anylifespan.servers.uvicorn").command()()

@@ -1,8 +1,8 @@
 """Clients and a server for testing a running application.
 
 :func:`asgi_client` is for asynchronous tests, and :func:`asgi_sync_client` is for synchronous ones.
-Their requests go straight to the application. :func:`asgi_server` is for browsers, and for anything
-else that needs a port.
+Both clients send requests straight to the application. :func:`asgi_server` is for browsers, and for
+anything else that needs a port.
 """
 
 from .._diagnosis.leaks import LeakWarning as LeakWarning

@@ -1,4 +1,4 @@
-"""A client for asynchronous tests, which runs the application and sends requests to it."""
+"""A client that runs an application and sends requests to it, for asynchronous tests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ASGIClient(httpx.AsyncClient):
         **options: Any,
     ) -> None:
         transport = transport or ASGITransport(lifespan.app, lifespan=lifespan)
-        # There is no network, and the application may be stopped in a debugger.
+        # There is no network, and the application may be paused in a debugger.
         options.setdefault("timeout", None)
         super().__init__(transport=transport, base_url=base_url, **options)
         self.lifespan = lifespan
@@ -48,15 +48,16 @@ class ASGIClient(httpx.AsyncClient):
                 await websocket.send_json({"book": 1})
                 assert await websocket.receive_json() == {"sold": True}
 
-        If the application raises an exception, leaving the block raises it. If the lifespan
-        crashes, a WebSocketDisconnect is raised in the block, and leaving the block raises the
-        crash. A single exception is never wrapped in a group.
+        If the application raises an exception, leaving the block raises that exception. If the
+        lifespan crashes, a WebSocketDisconnect is raised in the block, and leaving the block raises
+        LifespanCrashed. A single exception is never wrapped in a group.
 
-        :param url: the URL, relative to ``base_url`` as for a request
-        :param options: options of httpx2, such as ``subprotocols``. No pings are sent by default.
-        :raises WebSocketUpgradeError: an httpx2 exception, if the application denies the WebSocket.
-            Its ``response`` is the application's denial, or has status 403. The code and reason of
-            a ``websocket.close`` are in ``response.extensions["websocket_close"]``.
+        :param url: the URL, which may be relative to ``base_url``, as for requests
+        :param options: httpx2 options, such as ``subprotocols``. No pings are sent by default.
+        :raises WebSocketUpgradeError: if the application denies the WebSocket. This httpx2
+            exception has the application's ``response``. If the application sends
+            ``websocket.close`` instead, the response has status 403, and the code and reason are in
+            ``response.extensions["websocket_close"]``.
         :raises ImportError: if httpx2 2.9 or wsproto is not installed
         """
         opened = open_websocket(httpx.AsyncClient, self, url, options)
@@ -91,39 +92,41 @@ async def asgi_client(
     base_url: str = BASE_URL,
     **options: Any,
 ) -> AsyncIterator[ASGIClient]:
-    """Run an application, and provide a client for it::
+    """Run an application and provide a client for it::
 
         async with asgi_client(app) as client:
             response = await client.get("/")
 
     The client is an httpx2 ``AsyncClient``, or an httpx one if httpx2 is not installed. Responses
-    stream, and :meth:`ASGIClient.websocket` opens a WebSocket. Requests that are still running
-    when the client is closed are cancelled before the shutdown. If the lifespan crashes, the body
-    is cancelled and the crash is raised; in a fixture, it is raised when the fixture is torn down.
+    are streamed, and :meth:`ASGIClient.websocket` opens a WebSocket. Requests that are still
+    running when the client is closed are cancelled before the shutdown. If the lifespan crashes,
+    the body is cancelled and LifespanCrashed is raised. In a fixture, the exception is raised when
+    the fixture is torn down.
 
-    A :exc:`LeakWarning` lists what the application leaves behind after its shutdown: tasks,
-    threads, sockets, files and asynchronous generators that it created in its lifespan or in
-    requests. Anything that other code created, such as the test, is not listed.
+    A :exc:`LeakWarning` lists everything that the application leaves behind after its shutdown:
+    tasks, threads, sockets, files and asynchronous generators that it created in its lifespan or in
+    requests. Anything created by other code, such as the test, is not listed.
 
     :param app: an ASGI application
-    :param mode: as for :class:`~anylifespan.LifespanManager`. The default differs, so that tests
-        fail loudly if the application never starts.
+    :param mode: as for :class:`~anylifespan.LifespanManager`. Here, the default is ``"on"``, so
+        that tests fail loudly if the application never starts.
     :param startup_timeout: seconds the startup may take; None for no limit
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
     :param report_after: seconds after which a startup or shutdown that is still running is logged
     :param state: the dict that the application fills; None for a new dict
     :param logger: logger for problems that are not raised
-    :param leaks: ``"warn"`` about leaks, raise them as an ``"error"``, or turn the check ``"off"``
-    :param ignore_leaks: patterns for known leaks, as for file names. They match the name of a task
-        or thread, the path of a file, or the place where a leak waits or was created, such as
-        ``"*/pool.py"`` or ``"*/pool.py:42"``.
+    :param leaks: what to do about leaks: ``"warn"``, raise them as an ``"error"``, or ``"off"`` to
+        skip the check
+    :param ignore_leaks: patterns for known leaks, with wildcards as for file names. A pattern
+        matches the name of a task or thread, the path of a file, or the place where a leak waits or
+        was created, such as ``"*/pool.py"`` or ``"*/pool.py:42"``.
     :param drain_timeout: seconds that a request may keep running after the client has closed it.
         See :class:`ASGITransport`.
     :param raise_app_exceptions: whether the client raises the application's exceptions
     :param root_path: the ``root_path`` of each request
     :param client: the ``client`` of each request: host and port
-    :param base_url: base URL of the client
-    :param options: options of ``AsyncClient``. The default ``timeout`` is None.
+    :param base_url: the client's base URL
+    :param options: options for ``AsyncClient``. The default ``timeout`` is None.
     :raises LifespanError: in the same cases as ``async with LifespanManager(app)``
     :raises TypeError: if ``app`` cannot be an ASGI application, or an option is unknown
     :raises LeakWarning: if the application leaks something, with ``leaks="error"``

@@ -1,4 +1,4 @@
-"""A request to the application, which runs in a task of its own, and the response to it."""
+"""A request that the application handles in a task of its own, and the response to the request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .._core.ctrl_c import protected, unprotected
 from .._core.exceptions import is_cancellation
 from ._httpx import httpx
 
-# How many messages the application may be ahead of its client, as with a socket's buffer.
+# How many messages the application may send before the client reads them, as with a socket buffer.
 _AHEAD = 16
 # Seconds that sending a message takes if nobody receives it.
 _PACE = 0.01
@@ -31,19 +31,20 @@ _IGNORED = ("http.response.push", "http.response.trailers", "http.response.debug
 
 
 class ResponseIncomplete(RuntimeError):
-    """Raised if the application returned before its response was complete, or was cancelled."""
+    """Raised if the application is cancelled, or returns before its response is complete."""
 
 
 @protected
 class Exchange(ABC):
-    """A request, and the response to it.
+    """A request and its response.
 
     :param app: the application for requests
     :param scope: the request's scope
-    :ivar raised: what the application has raised, until :meth:`take_raised` returns it
-    :ivar failure: an error outside the application's response, such as a crash of the lifespan
+    :ivar raised: the exception that the application has raised, until :meth:`take_raised` returns
+        the exception
+    :ivar failure: an error outside the application's response, such as a lifespan crash
     :ivar has_begun: whether the request's task has started to run
-    :ivar over: set when the application has returned or raised
+    :ivar over: an event that is set when the application has returned or raised an exception
     :ivar is_complete: whether the application has sent the last message of its response
     """
 
@@ -65,7 +66,7 @@ class Exchange(ABC):
     # The application's side
 
     async def run(self) -> None:
-        """Call the application, and keep what it raises."""
+        """Call the application, and store the exception that it raises, if any."""
         self.has_begun = True
         try:
             if not self._disconnected.is_set():  # as long as it was waiting for its first turn
@@ -83,16 +84,16 @@ class Exchange(ABC):
         await self._app(self._scope, self.receive, self.send)
 
     def close_ends_of_app(self) -> None:
-        """Close the streams' ends that the application uses, since it has ended."""
+        """Close the application's ends of the streams, since the application has ended."""
         self._to_client.close()
 
     @abstractmethod
     async def receive(self) -> Any:
-        """Return the next message for the application, as its ``receive()``."""
+        """Return the next message for the application, which calls this as ``receive()``."""
 
     @abstractmethod
     async def send(self, message: Any) -> None:
-        """Handle a message from the application, as its ``send()``."""
+        """Handle a message from the application, which calls this as ``send()``."""
 
     async def _pass_on(self, message: Any) -> None:
         try:
@@ -105,8 +106,8 @@ class Exchange(ABC):
             await self._send_to_nobody()
 
     async def _send_to_nobody(self) -> None:
-        # As on a server, sending to a client that has disconnected is not an error. An application
-        # that does not notice must let other tasks run, and must let a mock clock advance.
+        # As on a server, sending to a client that has disconnected is not an error. Sleep, so that
+        # an application that ignores the disconnect lets other tasks run and a mock clock advance.
         await sleep(_PACE)
 
     # The client's side
@@ -152,18 +153,18 @@ class Exchange(ABC):
         self._to_client.close()
 
     async def wait_over(self, seconds: float) -> None:
-        """Wait for the application to return, for at most this many seconds."""
+        """Wait for the application to end, for at most ``seconds`` seconds."""
         with move_on_after(seconds):
             await self.over.wait()
 
     def is_well(self) -> bool:
-        """Return whether the response is complete, and nothing has gone wrong."""
+        """Return whether the response is complete and no error has occurred."""
         return self.is_complete and self.raised is None and self.failure is None
 
     def take_raised(self) -> BaseException | None:
-        """Return what the application has raised, if anything, and forget it.
+        """Return the exception that the application has raised, if any, and clear it.
 
-        The caller has to raise or log the exception.
+        The caller must raise or log the exception.
         """
         raised, self.raised = self.raised, None
         if raised is None or not is_cancellation(raised):
@@ -174,7 +175,7 @@ class Exchange(ABC):
         return broken_off
 
     def take_error(self) -> BaseException | None:
-        """Return what is wrong with a response that has ended, for the caller to raise or log."""
+        """Return the error of a response that has ended, if any, for the caller to raise or log."""
         error = self.take_raised()
         if self.failure is not None:
             return self.failure
@@ -186,11 +187,12 @@ class Exchange(ABC):
 
 @protected
 class HTTPExchange(Exchange):
-    """An HTTP request, and the response to it.
+    """An HTTP request and its response.
 
     :param body: the request's body, which is read as the application receives it
     :param length: the length of the body in bytes; None if it is unknown
-    :ivar debug: what the application sends with the ``http.response.debug`` extension
+    :ivar debug: the information that the application sends with the ``http.response.debug``
+        extension, if any
     :ivar trailers: the trailing headers, as they arrive; None if the response has no trailers
     """
 
@@ -216,8 +218,8 @@ class HTTPExchange(Exchange):
                     with CancelScope() as self._read_scope:
                         return await self._read()
             await self._disconnected.wait()
-        # Return without a checkpoint, as servers do. Some applications check whether the client has
-        # disconnected inside a cancel scope that is already cancelled.
+        # Return without a checkpoint, as servers do. Some applications check for a disconnect
+        # inside a cancel scope that is already cancelled.
         return {"type": "http.disconnect"}
 
     @unprotected

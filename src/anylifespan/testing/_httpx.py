@@ -37,7 +37,7 @@ def open_websocket(kind: Any, client: Any, url: Any, options: dict[str, Any]) ->
 
 
 def is_of_websocket(raised: object) -> bool:
-    """Return whether an exception is one that httpx2 raises when a WebSocket has ended."""
+    """Return whether this is an exception that httpx2 raises when a WebSocket has ended."""
     from httpx2.websockets import WebSocketDisconnect, WebSocketNetworkError
 
     return isinstance(raised, (WebSocketDisconnect, WebSocketNetworkError))

@@ -1,4 +1,4 @@
-"""The startup and the shutdown of an application, with a report of its leaks."""
+"""Runs an application's startup and shutdown, and reports the application's leaks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from .._diagnosis.leaks import leaks_reported
 
 
 class Reported:
-    """Starts an application and shuts it down, in one task or in two different ones.
+    """Starts an application, shuts it down and reports its leaks.
+
+    The startup and the shutdown may run in different tasks.
 
     :param leaks: what to do about leaks, as for :func:`asgi_client`
     :param ignored: patterns for known leaks

@@ -1,4 +1,4 @@
-"""A server for tests, which runs the application and listens on a port."""
+"""A test server that runs an application and listens on a port."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def asgi_server(
 
     Use this for browsers, and for clients that need a real connection. :func:`asgi_client` and
     :func:`asgi_sync_client` are faster. At the end of the block, requests that are still open are
-    cancelled, and the application is shut down. If the application crashes, the server stops, and
-    leaving the block raises the crash.
+    cancelled, and the application is shut down. If the lifespan crashes, the server stops, and
+    leaving the block raises LifespanCrashed.
 
-    The end of the block never hangs: if the application blocks its event loop for more than five
-    seconds beyond its timeouts, its thread is abandoned, and a ShutdownTimeout reports where the
-    application is blocked. (Uvicorn #742, #1497)
+    Leaving the block never hangs: if the application blocks its event loop for more than five
+    seconds beyond the timeouts, the server's thread is abandoned, and a ShutdownTimeout reports
+    where the application is blocked. (Uvicorn #742, #1497)
 
     :param app: an ASGI application
     :param host: address to listen on
@@ -79,7 +79,7 @@ def asgi_server(
     :param drain_timeout: seconds that open requests may take to finish at the end of the block,
         before they are disconnected and cancelled; None for no limit
     :param backend_options: options for asyncio, as for :func:`anyio.run`
-    :param options: options of :class:`uvicorn.Config`. By default Uvicorn does not configure
+    :param options: options for :class:`uvicorn.Config`. By default, Uvicorn does not configure
         logging (``log_config=None``).
     :raises LifespanError: in the same cases as
         :func:`~anylifespan.from_thread.start_blocking_lifespan`

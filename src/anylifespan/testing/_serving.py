@@ -25,7 +25,7 @@ except ModuleNotFoundError:
 
 
 class _Uvicorn(uvicorn.Server):
-    """A Uvicorn server with an event that is set when its startup ends."""
+    """A Uvicorn server with an event that is set when the server's startup ends."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -40,7 +40,7 @@ class Serving:
     """Runs Uvicorn for an application that has already been started.
 
     :param drain_timeout: seconds that open requests may take to finish; infinity for no limit
-    :param options: options of :class:`uvicorn.Config`
+    :param options: options for :class:`uvicorn.Config`
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Serving:
             options.setdefault("ws", "websockets-sansio")
         options.setdefault("log_config", None)
         if drain_timeout < math.inf:
-            # Requests are cut before this timeout, which is for clients that have stopped reading.
+            # Requests are cut off before this timeout. It is for clients that have stopped reading.
             options.setdefault("timeout_graceful_shutdown", time_to_close(drain_timeout))
         self._config = uvicorn.Config(self._serve, interface="asgi3", lifespan="off", **options)
-        # Load the configuration now. Later, a wrong option would end Uvicorn with SystemExit.
+        # Load the configuration now. Later, an invalid option would end Uvicorn with SystemExit.
         self._config.load()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +87,7 @@ class Serving:
         self._server.should_exit = True
 
     async def stop(self) -> None:
-        """Stop accepting requests, and wait for open ones, if the server has started."""
+        """Stop accepting requests, and wait for open requests to end, if the server has started."""
         if not self._has_begun:
             return
         self._end()

@@ -1,4 +1,4 @@
-"""A client for synchronous tests, which runs the application in another thread."""
+"""A client that runs an application in another thread, for synchronous tests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ASGISyncClient(httpx.Client):
         **options: Any,
     ) -> None:
         transport = transport or ASGISyncTransport(lifespan)
-        # There is no network, and the application may be stopped in a debugger.
+        # There is no network, and the application may be paused in a debugger.
         options.setdefault("timeout", None)
         super().__init__(transport=transport, base_url=base_url, **options)
         self.lifespan = lifespan
@@ -46,15 +46,15 @@ class ASGISyncClient(httpx.Client):
                 websocket.send_json({"book": 1})
                 assert websocket.receive_json() == {"sold": True}
 
-        If the application raises an exception, leaving the block raises it. If the lifespan
-        crashes, a WebSocketDisconnect is raised in the block, and leaving the block raises the
-        crash.
+        If the application raises an exception, leaving the block raises that exception. If the
+        lifespan crashes, a WebSocketDisconnect is raised in the block, and leaving the block raises
+        LifespanCrashed.
 
-        :param url: the URL, relative to ``base_url`` as for a request
-        :param options: options of httpx2, such as ``subprotocols``. No pings are sent by default.
-        :raises WebSocketUpgradeError: an httpx2 exception, if the application denies the WebSocket,
-            as with :meth:`ASGIClient.websocket`
-        :raises LifespanCrashed: if the lifespan has crashed, or crashes meanwhile
+        :param url: the URL, which may be relative to ``base_url``, as for requests
+        :param options: httpx2 options, such as ``subprotocols``. No pings are sent by default.
+        :raises WebSocketUpgradeError: if the application denies the WebSocket, as with
+            :meth:`ASGIClient.websocket`
+        :raises LifespanCrashed: if the lifespan has crashed, or crashes while the WebSocket is open
         :raises ModuleNotFoundError: if httpx2 2.9 or wsproto is not installed
         """
         opened = open_websocket(httpx.Client, self, url, options)
@@ -89,22 +89,22 @@ def asgi_sync_client(
     base_url: str = BASE_URL,
     **options: Any,
 ) -> Iterator[ASGISyncClient]:
-    """Run an application in another thread, and provide a client for it::
+    """Run an application in another thread and provide a client for it::
 
         with asgi_sync_client(app) as client:
             response = client.get("/")
 
     This is the synchronous version of :func:`asgi_client`, and takes the same options. Responses
-    stream, :meth:`ASGISyncClient.websocket` opens a WebSocket, requests that are still running are
-    cancelled before the shutdown, and a :exc:`LeakWarning` lists what the application leaves
-    behind.
+    are streamed, :meth:`ASGISyncClient.websocket` opens a WebSocket, requests that are still
+    running are cancelled before the shutdown, and a :exc:`LeakWarning` lists everything that the
+    application leaves behind.
 
-    If the lifespan crashes, open and later requests raise the crash, and so does leaving the
-    block. Use ``client.lifespan.call()`` to call a function in the application's event loop.
+    If the lifespan crashes, both open and later requests raise LifespanCrashed, and so does leaving
+    the block. Use ``client.lifespan.call()`` to call a function in the application's event loop.
 
     :param app: an ASGI application
     :param backend: ``"asyncio"`` or ``"trio"``
-    :param backend_options: options of the backend, as for :func:`anyio.run`
+    :param backend_options: options for the backend, as for :func:`anyio.run`
     :raises LifespanError: in the same cases as
         :func:`~anylifespan.from_thread.start_blocking_lifespan`
     :raises TypeError: if ``app`` cannot be an ASGI application, or an option is unknown

@@ -26,7 +26,7 @@ class ASGISyncTransport(httpx.BaseTransport):
                 ...
 
     This is the synchronous version of :class:`ASGITransport`. If the lifespan crashes, every call
-    that waits for the application raises the crash.
+    that is waiting for the application raises LifespanCrashed.
 
     :param lifespan: the application's lifespan
     :ivar is_closed: whether the transport has been closed since its last request
@@ -61,7 +61,7 @@ class ASGISyncTransport(httpx.BaseTransport):
 
         :return: the response, as soon as the application has started it
         :raises httpx.ReadTimeout: if the response does not start within the request's read timeout
-        :raises LifespanCrashed: if the lifespan has crashed, or crashes meanwhile
+        :raises LifespanCrashed: if the lifespan has crashed, or crashes while the request waits
         :raises RuntimeError: if the application returns without a response
         """
         self.is_closed = False
@@ -103,7 +103,7 @@ class ASGISyncTransport(httpx.BaseTransport):
 
 
 class _RequestBody(httpx.AsyncByteStream):
-    """The body of a synchronous request, which is read in a worker thread."""
+    """A synchronous request's body, which is read in a worker thread."""
 
     def __init__(self, body: Any) -> None:
         self._parts = iter(body)
@@ -121,7 +121,7 @@ class _RequestBody(httpx.AsyncByteStream):
 
 
 class _ResponseBody(httpx.SyncByteStream):
-    """The body of a response, as the application sends it."""
+    """A response's body, streamed as the application sends it."""
 
     def __init__(self, transport: ASGISyncTransport, body: Body) -> None:
         self._transport = transport
@@ -130,10 +130,10 @@ class _ResponseBody(httpx.SyncByteStream):
         self._is_complete = False
 
     def read_ahead(self) -> None:
-        """Read what the application has already sent. Call this in the event loop.
+        """Read the parts of the body that the application has already sent.
 
-        Most responses are complete when they start. Reading them here saves switching between the
-        two threads.
+        Call this in the event loop. Most responses are complete by then, and reading them here
+        avoids switching between the two threads.
         """
         self._read, self._is_complete = self._body.at_hand()
 
@@ -158,7 +158,7 @@ class _ResponseBody(httpx.SyncByteStream):
 class _NetworkStream:
     """The server's side of a connection, for a WebSocket client in another thread.
 
-    It takes the place of httpcore's ``response.extensions["network_stream"]``.
+    It replaces httpcore's stream in ``response.extensions["network_stream"]``.
     """
 
     def __init__(self, lifespan: BlockingLifespan, stream: Any) -> None:
@@ -169,7 +169,10 @@ class _NetworkStream:
         """Return None, since there is no socket."""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read frames that the application has sent, or part of a frame."""
+        """Return the next frame for the client, or the first ``max_bytes`` bytes of the frame.
+
+        :return: no bytes if the connection has ended, or the lifespan has crashed
+        """
         try:
             frames: bytes = self._lifespan.call(self._stream.read, max_bytes, timeout)
         except LifespanCrashed:
@@ -182,5 +185,5 @@ class _NetworkStream:
             self._lifespan.call(self._stream.write, buffer, timeout)
 
     def close(self) -> None:
-        """Disconnect from the application, and wait for it to end the WebSocket."""
+        """Disconnect from the application, and wait for the application to end the WebSocket."""
         self._lifespan._run(self._stream.aclose)

@@ -1,4 +1,4 @@
-"""A transport that sends requests straight to an application, and streams both ways."""
+"""A transport that sends requests straight to an application, and streams in both directions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 DRAIN_TIMEOUT = 1.0
-# Seconds. In effect there is no limit, but requests can still be cut.
+# Seconds. In effect, this is no limit, but requests can still be cut off.
 _FOREVER = 1e9
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
@@ -41,13 +41,13 @@ class ASGITransport(httpx.AsyncBaseTransport):
             ...
 
     Use this in place of the ``ASGITransport`` in httpx2 or httpx, which returns a response only
-    when the response is complete. Here, request and response bodies stream, WebSockets work, the
-    client's read timeout applies, and no request is left running when the client is closed.
+    when the response is complete. Here, request and response bodies are streamed, WebSockets work,
+    the client's read timeout applies, and no request is left running when the client is closed.
 
     An application sees what it would see under a server: ``http.disconnect`` once its response is
     complete or the client has disconnected, and a ``send()`` that waits while the client does not
     read. The client waits longer than it would for a server: a response ends only when the
-    application has returned, including its background tasks.
+    application has returned, after its background tasks.
 
     :param app: an ASGI application
     :param raise_app_exceptions: whether an exception that the application raises in a request is
@@ -59,8 +59,8 @@ class ASGITransport(httpx.AsyncBaseTransport):
         After that time, closing a response no longer waits for the request, and closing the client
         cancels the request. None for no limit.
     :param logger: logger for problems that are not raised
-    :param lifespan: the application's manager. If the lifespan crashes, open and later requests
-        raise the crash.
+    :param lifespan: the application's manager. If the lifespan crashes, both open and later
+        requests raise LifespanCrashed.
     :raises TypeError: if ``app`` cannot be an ASGI application
     """
 
@@ -95,7 +95,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
         :return: the response, as soon as the application has started it
         :raises httpx.ReadTimeout: if the response does not start within the request's read timeout
         :raises RuntimeError: if the application returns without a response
-        :raises LifespanCrashed: if there is a ``lifespan``, and it has crashed
+        :raises LifespanCrashed: if the ``lifespan`` has crashed, or crashes while the request waits
         """
         app = self._app()
         if self._lifespan is not None and self._lifespan.crash is not None:
@@ -122,8 +122,9 @@ class ASGITransport(httpx.AsyncBaseTransport):
         warning in the log. They are cancelled at once if Ctrl-C interrupts the wait, or if the wait
         is cancelled and has no limit.
 
-        :raises BaseException: the exception that the application raised in such requests, or a
-            group of several. It is logged instead if another exception is already being handled.
+        :raises BaseException: the exception that the application raised in one of these requests,
+            or a group of several exceptions. Exceptions are logged instead if another exception is
+            already being handled.
         """
         exchanges = list(self._tasks)
         for exchange in exchanges:
@@ -139,9 +140,10 @@ class ASGITransport(httpx.AsyncBaseTransport):
             self._raise_what_is_left(exchanges)
 
     async def _end(self, exchanges: list[Exchange]) -> BaseException | None:
-        """Wait for requests to end whose clients have disconnected.
+        """Wait for disconnected requests to end.
 
-        :return: the exception that interrupted the wait, so that the requests were cut at once
+        :return: the exception that interrupted the wait, if any. The requests were then cut off at
+            once.
         """
         interruption: BaseException | None = None
         while True:
@@ -161,18 +163,18 @@ class ASGITransport(httpx.AsyncBaseTransport):
                 return interruption
 
     async def leave(self, exchange: Exchange) -> None:
-        """Disconnect the client from a request, and wait for the application to end it."""
+        """Disconnect the client from a request, and wait for the application to end the request."""
         exchange.disconnect()
         if not exchange.over.is_set():
             await exchange.wait_over(self._drain_timeout)
 
     async def close(self, exchange: Exchange) -> None:
-        """Disconnect the client from a request, and raise what the application raised in it."""
+        """Disconnect the client from a request, and raise or log the application's exception."""
         await self.leave(exchange)
         self._raise_what_is_left([exchange])
 
     def error_of(self, exchange: Exchange) -> BaseException | None:
-        """Return what is wrong with a response that has ended, if anything."""
+        """Return the error that the client raises for a response that has ended, if any."""
         error = exchange.take_error()
         if exchange.over.is_set():
             self._tasks.pop(exchange, None)
@@ -219,10 +221,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
         }
 
     async def _first_message(self, exchange: Exchange, request: httpx.Request) -> Any:
-        """Start a request.
-
-        :return: the first message of the response
-        """
+        """Start a request, and return the first message of the response."""
         self._start(exchange)
         message = None
         try:
@@ -262,7 +261,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
         return httpx.Response(start["status"], headers=headers, stream=body)
 
     async def _answer_websocket(self, app: ASGI3App, request: httpx.Request) -> httpx.Response:
-        # Nothing else needs wsproto.
+        # Import this here, since nothing else needs wsproto.
         from ._websocket import NetworkStream, WebSocketExchange, switched_protocols
 
         protocols = request.headers.get("sec-websocket-protocol", "").split(",")
@@ -288,7 +287,10 @@ class ASGITransport(httpx.AsyncBaseTransport):
     async def _denial(
         self, exchange: Exchange, request: httpx.Request, start: Any
     ) -> httpx.Response:
-        """Return a response that has been read and closed, since the client will raise it."""
+        """Return the denial of a WebSocket, as a response that has been read and closed.
+
+        The client raises an exception with this response.
+        """
         parts = []
         while (message := await exchange.next_message(_read_timeout(request))) is not None:
             parts.append(message.get("body", b""))
@@ -303,7 +305,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
         return httpx.Response(start["status"], headers=headers, content=b"".join(parts))
 
     def _raise_what_is_left(self, exchanges: list[Exchange]) -> None:
-        """Raise or log what the application raised while nobody waited for the response."""
+        """Raise or log exceptions in these requests that have not been raised or logged yet."""
         errors = []
         is_handling = sys.exc_info()[1] is not None
         for exchange in exchanges:
@@ -325,7 +327,7 @@ class ASGITransport(httpx.AsyncBaseTransport):
 
 
 class Body(httpx.AsyncByteStream):
-    """The body of a response, as the application sends it."""
+    """A response's body, streamed as the application sends it."""
 
     def __init__(self, transport: ASGITransport, exchange: Exchange, timeout: float | None) -> None:
         self._transport = transport
@@ -336,7 +338,8 @@ class Body(httpx.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        # Not a generator, which would have to be closed if a test reads only part of a response.
+        # This is not a generator, since a test that reads only part of a response would have to
+        # close the generator.
         while (message := await self._exchange.next_message(self._timeout)) is not None:
             body: bytes = message.get("body", b"")
             if body:
@@ -344,7 +347,7 @@ class Body(httpx.AsyncByteStream):
         raise self._transport.error_of(self._exchange) or StopAsyncIteration
 
     def at_hand(self) -> tuple[list[bytes], bool]:
-        """Return what can be read without waiting, and whether the response is now complete."""
+        """Return the parts that are ready to be read, and whether they complete the response."""
         parts: list[bytes] = []
         is_all = False
         with suppress(WouldBlock):

@@ -1,4 +1,4 @@
-"""A WebSocket to the application, as a stream of frames that a WebSocket client reads."""
+"""A WebSocket connection to the application, as a stream of frames for a WebSocket client."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NORMAL, _ABNORMAL, _INTERNAL_ERROR = 1000, 1006, 1011
 
 @protected
 class WebSocketExchange(Exchange):
-    """A WebSocket to the application."""
+    """A WebSocket connection to the application."""
 
     def __init__(self, app: ASGI3App, scope: Scope) -> None:
         super().__init__(app, scope)
@@ -36,7 +36,7 @@ class WebSocketExchange(Exchange):
         self._is_denied = False
         self._is_closed = False  # by either side
         # Messages from the client. The buffer is unlimited, so that the client never waits for the
-        # application to receive them, just as it would not wait with a network.
+        # application to receive them, just as the client would not wait on a network.
         self._to_app, self._from_client = anyio.create_memory_object_stream[Any](math.inf)
         self._to_app.send_nowait({"type": "websocket.connect"})
         self._last = {"type": "websocket.disconnect", "code": _ABNORMAL, "reason": ""}
@@ -92,7 +92,7 @@ class WebSocketExchange(Exchange):
             self._to_app.send_nowait(message)
 
     def close(self, code: int, reason: str) -> None:
-        """Close the WebSocket for one side, and report this to the application."""
+        """Close the WebSocket on behalf of one side, and tell the application about the close."""
         if not self._is_closed:
             self._is_closed = True
             self._last = {"type": "websocket.disconnect", "code": code, "reason": reason}
@@ -109,18 +109,18 @@ class WebSocketExchange(Exchange):
             self._to_client.send_nowait({"type": _FRAME, "bytes": frame})
 
     def code_of_end(self) -> int:
-        """Return the code for closing the WebSocket if the application ended without closing it."""
+        """Return the close code to send if the application ended without closing the WebSocket."""
         return _NORMAL if self.raised is self.failure is None else _INTERNAL_ERROR
 
 
 class NetworkStream:
-    """The server's side of a connection, from which a WebSocket client reads frames.
+    """The server's side of a connection, with which a WebSocket client exchanges frames.
 
-    It takes the place of httpcore's ``response.extensions["network_stream"]``.
+    It replaces httpcore's stream in ``response.extensions["network_stream"]``.
 
-    :param leave: called when the client closes the stream. What the application has raised is not
-        raised then, since the client may close the stream in a task or thread of its own. It is
-        raised when the response is closed.
+    :param leave: called when the client closes the stream. The application's exception is raised
+        later, when the response is closed, since the client may close the stream in a task or
+        thread of its own.
     """
 
     def __init__(self, exchange: WebSocketExchange, leave: Callable[[], Awaitable[None]]) -> None:
@@ -134,7 +134,10 @@ class NetworkStream:
         """Return None, since there is no socket."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read frames that the application has sent, or part of a frame."""
+        """Return the next frame for the client, or the first ``max_bytes`` bytes of the frame.
+
+        :return: no bytes if the connection has ended
+        """
         while not self._unread:
             message = await self._exchange.next_message(timeout)
             if message is None and not self._is_open():
@@ -153,7 +156,7 @@ class NetworkStream:
             self._take(event)
 
     async def aclose(self) -> None:
-        """Disconnect from the application, and wait for it to end the WebSocket."""
+        """Disconnect from the application, and wait for the application to end the WebSocket."""
         await self._leave()
 
     def _is_open(self) -> bool:
@@ -195,10 +198,10 @@ def switched_protocols(
 ) -> httpx.Response:
     """Return the response that opens a WebSocket.
 
-    :param network: the stream in which the client reads and writes frames
+    :param network: the stream that the client reads frames from and writes frames to
     :param headers: the request's headers
     :param accept: the application's ``websocket.accept`` message
-    :param body: the response body, which the client closes in the end
+    :param body: the response body, which the client closes at the end
     """
     key = headers.get("sec-websocket-key", "").encode()
     ours = [

@@ -1,4 +1,4 @@
-"""Cases about the call of the lifespan, and about the scopes of the lifespan and of requests."""
+"""Cases about the lifespan call, and about the scopes of the lifespan and of requests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def two_events(record: Record) -> None:
     lifespan.shutdown."""
     served(record)
     known = ("lifespan.startup", "lifespan.shutdown")
-    # The first one has a case of its own.
+    # The first event has a case of its own.
     others = [event for event in record.events[1:] if event not in known]
     expect(not others, f"it received {', '.join(map(repr, others))}")
 

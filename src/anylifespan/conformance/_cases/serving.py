@@ -67,7 +67,7 @@ def stops_after_the_lifespan_returned(record: Record) -> None:
 
 def _does_not_serve_on(record: Record) -> None:
     served(record)
-    # ``record.ended`` does not tell, because a driver that raises nothing has also ended.
+    # ``record.ended`` is not enough, because a driver that raises nothing has also ended.
     ends = record.failed or "status" in record.seen
     expect(ends or _is_replaced(record), f"it {record.how}")
 

@@ -1,4 +1,4 @@
-"""Cases about the shutdown of the application."""
+"""Cases about the application's shutdown."""
 
 from __future__ import annotations
 

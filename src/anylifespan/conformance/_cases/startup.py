@@ -1,4 +1,4 @@
-"""Cases about the startup of the application, and about a startup that fails."""
+"""Cases about the application's startup, and about startups that fail."""
 
 from __future__ import annotations
 

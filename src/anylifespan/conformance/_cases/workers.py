@@ -1,4 +1,4 @@
-"""Cases about servers with several processes, whose command contains ``{workers}``."""
+"""Cases about servers with several workers. The server's command must contain ``{workers}``."""
 
 from __future__ import annotations
 
