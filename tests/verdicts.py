@@ -9,6 +9,7 @@ and what became of the lifespan must have an explanation.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -133,6 +134,9 @@ def _lost(report: Report) -> Iterator[str]:
         return
     if fault is not None and fault.what == "cancel task" and report.trial.way == "serve":
         return  # anyio's TaskGroup.start() drops what the task has raised
+    woken = fault is not None and (fault.what, fault.moment) == ("cancel task", "being woken")
+    if woken and sys.version_info < (3, 11):
+        return  # anyio's cancel scopes take it for their own if they are cancelled, too
     if report.trial.way == "startup":
         # Where the caller shuts down in a ``finally``, its error has the interruption as context.
         errors = [*_with_contexts(errors)]

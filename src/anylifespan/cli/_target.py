@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -44,4 +46,11 @@ class Target:
 def run_on(backend: str, function: Callable[[], Awaitable[T]]) -> T:
     """Run an asynchronous function in a backend's event loop, and return its result."""
     name, options = BACKENDS[backend]
-    return anyio.run(function, backend=name, backend_options=options)
+    try:
+        return anyio.run(function, backend=name, backend_options=options)
+    except BaseException as exc:
+        if sys.version_info < (3, 11):
+            # This is how anyio.run() ends after Ctrl-C.
+            if isinstance(exc, asyncio.CancelledError):
+                raise KeyboardInterrupt from exc
+        raise
