@@ -160,7 +160,7 @@ def exhaustive(session: nox.Session) -> None:
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """Whether the tests notice what is changed in the library: about fifty minutes."""
+    """Whether the tests notice what is changed in the library: about two hours."""
     install(session, "tests")
     session.install(*nox.project.dependency_groups(PROJECT, "mutation"), silent=True)
     session.run("python", "tests/mutation.py", *session.posargs)

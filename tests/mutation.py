@@ -271,7 +271,7 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("modules", nargs="*", help='such as "_core/log.py"; without any, all')
-    parser.add_argument("--sample", type=int, default=20, help="how many mutants of each module")
+    parser.add_argument("--sample", type=int, default=10, help="how many mutants of each module")
     parser.add_argument("--seed", type=int, default=0, help="which ones")
     parser.add_argument("--all", action="store_true", help="all mutants")
     options = parser.parse_args()

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from anylifespan._process.signals import Signals
+from anylifespan.cli._report import _keys
 
 TESTS = Path(__file__).parent
 LIMIT = 30  # seconds for a process to end, on a slow machine
@@ -512,6 +513,11 @@ def test_check_shows_some_keys_of_a_large_state() -> None:
     text = " ".join(done.stdout.split())
     assert "a_rather_long_key_05 and 24 more" in text
     assert "a_rather_long_key_06" not in text
+
+
+@pytest.mark.parametrize(("number", "more"), [(6, "f"), (7, "f and 1 more"), (8, "f and 2 more")])
+def test_how_many_keys_are_left_out(number: int, more: str) -> None:
+    assert _keys(list("abcdefgh"[:number])) == f"a, b, c, d, e, {more}"
 
 
 def test_signals_are_handled_as_before_when_it_is_over() -> None:

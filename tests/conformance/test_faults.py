@@ -59,6 +59,7 @@ def test_there_is_a_fault_for_every_case() -> None:
     for_servers = {case.name for case in cases if case.for_servers}
     assert for_servers == FAULTS.keys()
     assert {case.name for case in cases} - for_servers == DRIVERS.keys()
+    assert sum(case.for_drivers for case in cases) == 65
     assert {case.scenario.workers for case in cases if case.topic == "workers"} == {2}
 
 
