@@ -131,7 +131,7 @@ TESTS = {
         "conformance/_record conformance/_scenario conformance/_scenarios conformance/_server "
         "conformance/_websocket conformance/_cases/__init__"
     ): [
-        ["conformance/test_drivers"],
+        ["conformance/test_drivers", "conformance/test_record"],
         ["conformance/test_odd_servers"],
         ["conformance/test_conform"],
         ["conformance/test_faults"],
