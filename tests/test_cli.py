@@ -504,7 +504,7 @@ def test_check_says_why_there_is_no_lifespan() -> None:
 
 def test_check_a_lifespan_that_is_swallowed() -> None:
     done = check("swallowed", "--backend", "asyncio")
-    assert "starlette.applications.Starlette, inside of it, has one" in done.stdout
+    assert "starlette.applications.Starlette inside it has a lifespan" in done.stdout
     assert done.returncode == 1
 
 

@@ -107,9 +107,9 @@ async def test_it_is_said_that_an_application_inside_is_never_started(
     (record,) = log.records
     assert record.levelname == "WARNING"
     assert "The application has no lifespan (it r" in record.message
-    assert ", inside of it, has one, which is never started: have whatever" in record.message
+    assert " inside it has a lifespan, which is never started: make sure" in record.message
 
-    with pytest.raises(LifespanUnsupported, match="inside of it, has one") as info:
+    with pytest.raises(LifespanUnsupported, match="inside it has a lifespan") as info:
         await LifespanManager(wrap(make()), mode="on").startup()
     assert info.value.swallowed
 

@@ -1,4 +1,4 @@
-"""Check the options of the manager, and of code that uses the manager."""
+"""Validate the options of the manager, and of the functions and classes that use it."""
 
 from __future__ import annotations
 

@@ -174,8 +174,8 @@ def _why_unsupported(lifespan: Lifespan) -> tuple[str, str]:
     if swallowed is None:
         return why, ""
     return why, (
-        f" But {name_of(swallowed)}, inside of it, has one, which is never started: have whatever "
-        "is around it pass on scopes of the type 'lifespan'."
+        f" But {name_of(swallowed)} inside it has a lifespan, which is never started: make sure "
+        "that every wrapper around it forwards scopes of type 'lifespan'."
     )
 
 

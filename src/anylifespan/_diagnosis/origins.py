@@ -1,8 +1,9 @@
 """Record which objects an application creates, and where. Ignore other code's objects.
 
 Code that runs for an application runs in a context with the application's mark. The lifespan starts
-in such a context, tasks and functions in threads inherit the mark, and requests receive it with the
-startup's context variables. Objects that are created without the mark belong to other code.
+in such a context. Tasks, and functions that run in threads, inherit the mark. Requests receive it
+with the startup's context variables. Objects that are created without the mark belong to other
+code.
 """
 
 from __future__ import annotations

@@ -350,7 +350,7 @@ def conform(
 class _Console(Console):
     """A console that does not end the process when a pipe breaks.
 
-    The application still has to be shut down.
+    The process must keep running until the application has been shut down.
     """
 
     def on_broken_pipe(self) -> None:

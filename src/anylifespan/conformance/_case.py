@@ -59,7 +59,7 @@ def lifespan_spec(section: str, verb: str = "") -> Source:
 
 
 def http_spec(section: str, verb: str = "") -> Source:
-    """Return a section of the HTTP and WebSocket protocol 2.5 as the source of a case."""
+    """Return a section of the ASGI HTTP and WebSocket specification 2.5 as the source of a case."""
     return _spec("ASGI HTTP and WebSocket 2.5", "www.html", section, verb)
 
 

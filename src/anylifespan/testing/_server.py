@@ -65,9 +65,9 @@ def asgi_server(
             page.goto(f"{server.url}/orders")
 
     Use this for browsers, and for clients that need a real connection. :func:`asgi_client` and
-    :func:`asgi_sync_client` are faster. At the end of the block, requests that are still open are
-    cancelled, and the application is shut down. If the lifespan crashes, the server stops, and
-    leaving the block raises LifespanCrashed.
+    :func:`asgi_sync_client` are faster. At the end of the block, requests that are still open after
+    ``drain_timeout`` seconds are cancelled, and then the application is shut down. If the lifespan
+    crashes, the server stops, and leaving the block raises LifespanCrashed.
 
     Leaving the block never hangs: if the application blocks its event loop for more than five
     seconds beyond the timeouts, the server's thread is abandoned, and a ShutdownTimeout reports

@@ -169,7 +169,7 @@ class _NetworkStream:
         """Return None, since there is no socket."""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return the next frame for the client, or the first ``max_bytes`` bytes of the frame.
+        """Return the next frame for the client, or its first ``max_bytes`` bytes if it is longer.
 
         :return: no bytes if the connection has ended, or the lifespan has crashed
         """

@@ -134,7 +134,7 @@ class NetworkStream:
         """Return None, since there is no socket."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return the next frame for the client, or the first ``max_bytes`` bytes of the frame.
+        """Return the next frame for the client, or its first ``max_bytes`` bytes if it is longer.
 
         :return: no bytes if the connection has ended
         """
