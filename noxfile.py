@@ -46,7 +46,7 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """The tests, on the oldest versions that pyproject.toml allows."""
     install(session, "tests")
-    session.install("anyio==4.14", "trio==0.34", "click==8.1", "rich==13.0", silent=True)
+    session.install("anyio==4.14.2", "trio==0.34", "click==8.1", "rich==13.0", silent=True)
     # Some servers need a later anyio.
     unfit = ["--ignore=tests/servers", "--ignore=tests/test_benchmarks.py"]
     session.run("pytest", "-n", "auto", *unfit, *session.posargs)
