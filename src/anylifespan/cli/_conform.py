@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -155,8 +155,8 @@ def read_expected(path: str | None) -> frozenset[str]:
 def _progress(messages: Console, total: int) -> Iterator[Progress]:
     """Show the progress, if the console is a terminal."""
     columns = (TextColumn("cases"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(
-        *columns, console=messages, transient=True, disable=not messages.is_terminal
-    ) as progress:
-        progress.add_task("", total=total)
+    progress = Progress(*columns, console=messages, transient=True)
+    progress.add_task("", total=total)
+    # rich 13 ends even a disabled progress with an empty line.
+    with progress if messages.is_terminal else nullcontext():
         yield progress
