@@ -9,7 +9,6 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator
-from importlib.metadata import version
 from typing import Any
 
 import anyio
@@ -50,8 +49,6 @@ if sys.version_info < (3, 11):
 pytestmark = pytest.mark.anyio
 
 BOOM = "no database at db:5432"
-# It notices less of what an application leaves open, and gets over less of it.
-ANYIO_4_8 = version("anyio").startswith("4.8")
 
 
 def boom() -> ValueError:
@@ -871,9 +868,7 @@ def leaves_a_task_group_open(*before_it_starts: Any) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_8_with_a_task_group_left_open(drive: Any, mode: Any, log: Any, backend: str) -> None:
-    if ANYIO_4_8 and backend != "trio":
-        pytest.skip("anyio 4.8 cancels a task that is gone again and again: no time would pass")
+async def test_8_with_a_task_group_left_open(drive: Any, mode: Any, log: Any) -> None:
     manager = LifespanManager(leaves_a_task_group_open(), mode=mode)
     with pytest.raises(LifespanCrashed) as info:
         await drive(manager, lambda: anyio.sleep(3))
@@ -885,8 +880,6 @@ async def test_8_with_a_task_group_left_open(drive: Any, mode: Any, log: Any, ba
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_4_with_a_task_group_left_open(structured_drive: Any, log: Any, backend: str) -> None:
     """Trio cancels the body for it, so there is an error that says why."""
-    if ANYIO_4_8 and backend != "trio":
-        pytest.skip("anyio 4.8 cancels a task that is gone again and again: no time would pass")
     manager = LifespanManager(leaves_a_task_group_open(raises(boom())), mode="auto")
     raised = None
     try:

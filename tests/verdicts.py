@@ -29,6 +29,7 @@ STRUCK = {
     "cancel task": asyncio.CancelledError,
     "cancel scope": (asyncio.CancelledError, trio.Cancelled),
 }
+AT_A_TIMEOUT = ("startup", "cancel task", "being woken")
 # Seconds, the shortest time after which an application is ever given up.
 LINGER = 5.0
 
@@ -134,9 +135,6 @@ def _lost(report: Report) -> Iterator[str]:
         return
     if fault is not None and fault.what == "cancel task" and report.trial.way == "serve":
         return  # anyio's TaskGroup.start() drops what the task has raised
-    woken = fault is not None and (fault.what, fault.moment) == ("cancel task", "being woken")
-    if woken and sys.version_info < (3, 11):
-        return  # anyio's cancel scopes take it for their own if they are cancelled, too
     if report.trial.way == "startup":
         # Where the caller shuts down in a ``finally``, its error has the interruption as context.
         errors = [*_with_contexts(errors)]
@@ -146,9 +144,13 @@ def _lost(report: Report) -> Iterator[str]:
         # asyncio's own cancellation waits for the next checkpoint; and so does one that comes
         # while anyio's task group passes an error on.
         may_be_late = fault.what == "cancel task" or report.trial.way == "serve"
+        # On Python 3.10, anyio takes it for the timeout that expires in the same step.
+        at_a_timeout = (report.trial.way, fault.what, fault.moment) == AT_A_TIMEOUT
+        is_lost_in_anyio = sys.version_info < (3, 11) and at_a_timeout
+        is_seen = report.cancelled or (report.errors if may_be_late else crashed)
         if fault.what == "Ctrl-C":
             yield "Ctrl-C got lost"
-        elif not report.cancelled and not (report.errors if may_be_late else crashed):
+        elif not is_seen and not is_lost_in_anyio:
             yield "the cancellation got lost"
     shown = {id(one) for one in _with_causes([*report.errors, *report.told, *report.logged])}
     texts = "\n".join(one for one in report.logged if isinstance(one, str))
