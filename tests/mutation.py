@@ -167,13 +167,15 @@ TOPICS = {
     "unsupported": "unsupported",
     "workers": "workers",
 }
-for name, topics in TOPICS.items():
-    TESTS[f"conformance/_cases/{name}"] = [
+TESTS |= {
+    f"conformance/_cases/{name}": [
         ["conformance/test_drivers"],
         [f"conformance/test_faults:its_case and ({topics})"],
         ["conformance/test_odd_servers"],
         ["conformance/test_faults:right_server and asyncio"],
     ]
+    for name, topics in TOPICS.items()
+}
 STEPS = {f"{name}.py": steps for names, steps in TESTS.items() for name in names.split()}
 # Each server that is started takes its time.
 FEW = {module: 10 for module in STEPS if module.startswith("servers/")}

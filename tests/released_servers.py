@@ -51,8 +51,7 @@ class Server:
         :param target: that application, such as ``"around:app"``; ``APP`` names the scenario's
         :param environment: further environment variables
         """
-        places = ["{directory}", *map(str, (TESTS, TESTS / "servers", PROJECT))]
-        path = os.pathsep.join([*places, *filter(None, [os.environ.get("PYTHONPATH")])])
+        path = python_path("{directory}", TESTS, TESTS / "servers", PROJECT)
         environment = {"APP": "{app}", "PYTHONPATH": path, **environment}
         command = [target if part == "{app}" else part for part in self.command]
         variables = [f"{name}={value}" for name, value in environment.items()]
@@ -60,6 +59,11 @@ class Server:
 
     def with_options(self, *options: str) -> Server:
         return replace(self, command=[*self.command, *options])
+
+
+def python_path(*places: str | Path | None) -> str:
+    """Return a PYTHONPATH of these places, if given, followed by that of this process."""
+    return os.pathsep.join(str(one) for one in (*places, os.environ.get("PYTHONPATH")) if one)
 
 
 def _script(name: str) -> str:

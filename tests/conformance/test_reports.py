@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from io import StringIO
 from textwrap import dedent
 from typing import Any
 from xml.etree import ElementTree
@@ -53,7 +52,7 @@ RESULTS = [
 
 
 def printed(what: Callable[[Console], None]) -> str:
-    console = Console(file=StringIO(), width=60, force_terminal=False, highlight=False)
+    console = Console(width=60, force_terminal=False, highlight=False)
     with console.capture() as captured:
         what(console)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
@@ -139,7 +138,7 @@ def test_all_details() -> None:
 
 def test_the_colours_of_failures() -> None:
     """Red for what counts, yellow for what does not."""
-    console = Console(file=StringIO(), width=60, color_system="standard", force_terminal=True)
+    console = Console(width=60, color_system="standard", force_terminal=True)
     with console.capture() as captured:
         print_report(console, RESULTS[:3], all_details=False)
     assert "\x1b[1;31m  ✗ \x1b[0m\x1b[1;31mtea.green" in captured.get()

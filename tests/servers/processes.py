@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from released_servers import PROJECT, Server
+from released_servers import PROJECT, Server, python_path
 
 from anylifespan.conformance._client import HOST
 from anylifespan.conformance._process import LIMIT, Port, Processes
@@ -28,8 +27,7 @@ class Process(_Process):
         self._port = Port()
         self.port = self._port.number
         fields = {"app": app, "host": HOST, "port": str(self.port), "workers": "1"}
-        others = [environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH")]
-        path = os.pathsep.join([str(PROJECT), *filter(None, others)])
+        path = python_path(PROJECT, environment.get("PYTHONPATH"))
         environment |= {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
         super().__init__(filled_in(server.command, fields), environment, Processes())
 

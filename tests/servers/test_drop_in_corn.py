@@ -274,9 +274,9 @@ def test_serve_until_the_trigger_or_a_crash(
     """In another thread, where no signals are handled."""
     serve = importlib.import_module(f"anylifespan.servers.{ours.name}").serve
     ours.config.bind = [f"127.0.0.1:{free_tcp_port}"]
-    # What it logs is sent to statsd, if it is told of that before the log is made.
-    told: list[tuple[str, object]] = []
-    ours.config.set_statsd_logger_class = lambda kind: told.append(
+    # The log goes to statsd only if this is called before the config creates the log.
+    calls: list[tuple[str, object]] = []
+    ours.config.set_statsd_logger_class = lambda kind: calls.append(
         (kind.__module__, ours.config._log)
     )
     outcome: list[type[BaseException]] = []
@@ -299,7 +299,7 @@ def test_serve_until_the_trigger_or_a_crash(
     thread.join(30)
     assert outcome == ([LifespanCrashed] if crashes else [])
     statsd = f"hypercorn.{backend}.statsd" if ours.name == "hypercorn" else "anycorn.statsd"
-    assert told[0] == (statsd, None)
+    assert calls[0] == (statsd, None)
 
 
 async def test_serve_raises_the_error_of_the_server_bare(ours: Kind) -> None:
