@@ -24,7 +24,7 @@ _INTERVAL = 0.1
 
 @contextmanager
 def notice_of_stop(server: Server | None, callback: Callable[[int], object]) -> Iterator[None]:
-    """Call a function in the event loop when the server is told to stop.
+    """Call a function in the event loop when the server starts to stop.
 
     :param server: the server that drives the application; None if the driver is not a server, in
         which case the function is never called

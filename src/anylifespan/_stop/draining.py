@@ -11,7 +11,7 @@ KEY = "anylifespan.draining"
 
 
 class Draining:
-    """An event that is set when the server is told to stop, so that open requests can end.
+    """An event that is set when the server starts to stop, so that open requests can end.
 
     :func:`draining` returns the event for a request. The event is never cleared.
     """

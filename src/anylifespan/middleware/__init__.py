@@ -55,8 +55,8 @@ class LifespanMiddleware:
     :param app: an ASGI application
     :param startup_timeout: seconds the startup may take; None for no limit
     :param shutdown_timeout: seconds the shutdown may take; None for no limit
-    :param drain_timeout: seconds that open requests have to end once the server is told to stop, by
-        SIGINT, SIGTERM or its supervisor. From then on, :func:`~anylifespan.draining` is set for
+    :param drain_timeout: seconds that open requests have to end once SIGINT, SIGTERM or the
+        supervisor stops the server. From then on, :func:`~anylifespan.draining` is set for
         these requests. When the time is over, they receive a disconnect from ``receive()``. They
         are cancelled half a second later, and their responses are ended properly: with the last
         chunk, with close code 1012 for a WebSocket, or with 503 if the response has not started. A

@@ -202,7 +202,7 @@ class Run(LifespanManager):
         raise self._raised_on_crash or _bare(error)
 
     def listen(self) -> None:
-        """Start watching for the server to be told to stop."""
+        """Watch for the server to stop."""
         loop = event_loop("LifespanMiddleware")
         self._serving = CancelScope()
         self._drain = Drain(self._drain_timeout, loop, DEFAULT_LOG, self._on_drain_given_up)

@@ -96,11 +96,11 @@ class LifespanManager:
 class ASGIWorker(gasgi.ASGIWorker):  # type: ignore[misc, unused-ignore]
     """Gunicorn's own ASGI worker, with this library's lifespan support.
 
-    The startup may take as long as ``--timeout``. During the startup, the worker tells Gunicorn
-    that it is alive. The shutdown may take as long as ``--graceful-timeout``, less the time that
-    the worker itself needs before Gunicorn kills it. Open requests may use at most half of this
-    time, and are then cut off. A worker whose lifespan crashes stops gracefully with status 1, and
-    Gunicorn starts another worker. The application is also shut down after SIGINT and SIGQUIT.
+    The startup may take as long as ``--timeout``. During the startup, the worker sends
+    heartbeats to Gunicorn. The shutdown may take as long as ``--graceful-timeout``, less the time
+    that the worker itself needs before Gunicorn kills it. Open requests may use at most half of
+    this time, and are then cut off. A worker whose lifespan crashes stops gracefully with status 1,
+    and Gunicorn starts another worker. The application is also shut down after SIGINT and SIGQUIT.
     """
 
     asgi: Any
